@@ -1,0 +1,672 @@
+"""The contract: every operation once, in plain NumPy, written to be read.
+
+Another backend is a module with exactly the names in `__all__` and the same signatures. It must
+compute the same numbers up to rounding, and the same saved indices and random masks exactly.
+
+Conventions, for every operation:
+
+* Images are ``(samples, height, width, channels)``, kernels ``(height, width, in, out)``; vectors
+  are ``(samples, features)``. All floating-point arguments of a call have one dtype, float32 or
+  float64, and are C-contiguous.
+* Outputs are arguments, allocated by the caller. They are **overwritten**, never added to, and
+  whatever they held before has no influence. Inputs are not changed. An output shares no memory
+  with another argument unless the docstring allows it.
+* ``strides`` and ``dilation`` are ``(vertical, horizontal)``, ``padding`` is ``((top, bottom),
+  (left, right))``. Padding counts as zero, except under a maximum, where it counts as −∞.
+* ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it.
+* A NaN that takes part in a sum, product or maximum gives NaN.
+
+The names ``x, w, b, y`` are input, kernel, bias and output; ``dx`` is the gradient of the loss with
+respect to ``x``, and so on.
+"""
+
+import numpy as np
+
+__all__ = [
+    "adam_update",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_statistics",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_forward",
+    "categorical_cross_entropy_backward",
+    "categorical_cross_entropy_forward",
+    "col2im",
+    "conv2d_backward_input",
+    "conv2d_backward_params",
+    "conv2d_forward",
+    "dense_backward_input",
+    "dense_backward_params",
+    "dense_forward",
+    "depthwise_conv2d_backward_input",
+    "depthwise_conv2d_backward_params",
+    "depthwise_conv2d_forward",
+    "dropout",
+    "gather",
+    "im2col",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "mean_squared_error_backward",
+    "mean_squared_error_forward",
+    "pad2d_backward",
+    "pad2d_forward",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
+    "sigmoid_backward",
+    "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
+]
+
+# Probabilities are kept this far from 0 and 1 before a logarithm is taken, as in Keras.
+PROBABILITY_FLOOR = 1e-7
+
+
+def _padded(x, padding, value=0.0):
+    return np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+
+
+def _unpadded(x, padding):
+    (top, bottom), (left, right) = padding
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+
+def _taps(kernel_size, output_size, strides, dilation):
+    """Yield (u, v, rows, columns): where kernel element (u, v) falls, for all windows at once."""
+    for u in range(kernel_size[0]):
+        for v in range(kernel_size[1]):
+            first_row, first_column = u * dilation[0], v * dilation[1]
+            rows = slice(first_row, first_row + strides[0] * output_size[0], strides[0])
+            columns = slice(first_column, first_column + strides[1] * output_size[1], strides[1])
+            yield u, v, rows, columns
+
+
+def _groups(groups, *channels):
+    """Yield for each group the slice of each of the ``channels``."""
+    for g in range(groups):
+        yield tuple(slice(g * count // groups, (g + 1) * count // groups) for count in channels)
+
+
+# Convolution ------------------------------------------------------------------------------------
+
+
+def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
+    """Slide a bank of filters over an image: multiply, sum, add the bias.
+
+    ``y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, i·s+u·d−top, j·s+v·d−left, c] · w[u,v,c,o]``
+
+    This is cross-correlation, which deep-learning libraries call convolution: the kernel is not
+    flipped. With ``groups`` g > 1 the channels are split in g parts that do not see each other.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    w : (kernel height, kernel width, channels / groups, filters)
+    b : (filters,) or None
+        None stands for zeros.
+    y : (n, output height, output width, filters), overwritten
+    strides, padding, dilation, groups, scratch
+        See the conventions of this module.
+    """
+    padded = _padded(x, padding)
+    y[...] = 0 if b is None else b
+    for inputs, outputs in _groups(groups, x.shape[3], w.shape[3]):
+        for u, v, rows, columns in _taps(w.shape[:2], y.shape[1:3], strides, dilation):
+            y[..., outputs] += padded[:, rows, columns, inputs] @ w[u, v, :, outputs]
+
+
+def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
+    """Send each output's gradient back to the pixels that it was computed from.
+
+    The transpose of `conv2d_forward` in x: wherever forward reads ``x[p]·w[u,v]`` into ``y[q]``,
+    this adds ``dy[q]·w[u,v]`` to ``dx[p]``. At stride 1 it is a full convolution, with the kernel
+    flipped. Gradients that fall into the padding are dropped.
+
+    Parameters
+    ----------
+    dy : (n, output height, output width, filters)
+    w : (kernel height, kernel width, channels / groups, filters)
+    dx : (n, height, width, channels), overwritten
+    """
+    padded = np.zeros_like(_padded(dx, padding))
+    for inputs, outputs in _groups(groups, dx.shape[3], w.shape[3]):
+        for u, v, rows, columns in _taps(w.shape[:2], dy.shape[1:3], strides, dilation):
+            padded[:, rows, columns, inputs] += dy[..., outputs] @ w[u, v, :, outputs].T
+    dx[...] = _unpadded(padded, padding)
+
+
+def conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, groups, scratch):
+    """Correlate the input with the output's gradient.
+
+    ``dw[u,v,c,o] = Σ_{n,i,j} x[n, i·s+u·d−top, j·s+v·d−left, c] · dy[n,i,j,o]``, ``db = Σ dy``.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    dy : (n, output height, output width, filters)
+    dw : (kernel height, kernel width, channels / groups, filters), overwritten
+    db : (filters,), overwritten, or None
+    """
+    padded = _padded(x, padding)
+    for inputs, outputs in _groups(groups, x.shape[3], dw.shape[3]):
+        for u, v, rows, columns in _taps(dw.shape[:2], dy.shape[1:3], strides, dilation):
+            dw[u, v, :, outputs] = np.tensordot(
+                padded[:, rows, columns, inputs], dy[..., outputs], axes=((0, 1, 2), (0, 1, 2))
+            )
+    if db is not None:
+        db[...] = dy.sum((0, 1, 2))
+
+
+def depthwise_conv2d_forward(x, w, b, y, strides, padding, dilation, scratch):
+    """Give every channel its own filters: ``multiplier`` of them, each seeing that channel alone.
+
+    ``y[n,i,j,c·m+k] = b[c·m+k] + Σ_{u,v} x[n, i·s+u·d−top, j·s+v·d−left, c] · w[u,v,c,k]``, with m
+    the multiplier.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    w : (kernel height, kernel width, channels, multiplier)
+    b : (channels · multiplier,) or None
+    y : (n, output height, output width, channels · multiplier), overwritten
+    """
+    padded = _padded(x, padding)
+    y[...] = 0 if b is None else b
+    per_channel = y.reshape(*y.shape[:3], *w.shape[2:])
+    for u, v, rows, columns in _taps(w.shape[:2], y.shape[1:3], strides, dilation):
+        per_channel += padded[:, rows, columns, :, None] * w[u, v]
+
+
+def depthwise_conv2d_backward_input(dy, w, dx, strides, padding, dilation, scratch):
+    """Transpose `depthwise_conv2d_forward` in x; arguments as in `conv2d_backward_input`."""
+    padded = np.zeros_like(_padded(dx, padding))
+    per_channel = dy.reshape(*dy.shape[:3], *w.shape[2:])
+    for u, v, rows, columns in _taps(w.shape[:2], dy.shape[1:3], strides, dilation):
+        padded[:, rows, columns] += (per_channel * w[u, v]).sum(-1)
+    dx[...] = _unpadded(padded, padding)
+
+
+def depthwise_conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, scratch):
+    """Correlate each channel with the gradients of its own filters; see `conv2d_backward_params`."""
+    padded = _padded(x, padding)
+    per_channel = dy.reshape(*dy.shape[:3], *dw.shape[2:])
+    for u, v, rows, columns in _taps(dw.shape[:2], dy.shape[1:3], strides, dilation):
+        dw[u, v] = (padded[:, rows, columns, :, None] * per_channel).sum((0, 1, 2))
+    if db is not None:
+        db[...] = dy.sum((0, 1, 2))
+
+
+def im2col(x, columns, kernel_size, strides, padding, dilation):
+    """Write the patch under each window as one row, so that convolution is a matrix product.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    columns : (n, output height, output width, kernel height · kernel width · channels), overwritten
+        The patch in the order (u, v, channel), which is that of ``w.reshape(-1, filters)``.
+    kernel_size : (int, int)
+    """
+    padded = _padded(x, padding)
+    patches = columns.reshape(*columns.shape[:3], *kernel_size, x.shape[3])
+    for u, v, rows, cols in _taps(kernel_size, columns.shape[1:3], strides, dilation):
+        patches[:, :, :, u, v] = padded[:, rows, cols]
+
+
+def col2im(columns, x, kernel_size, strides, padding, dilation):
+    """Add patches back where `im2col` took them: its transpose, not its inverse.
+
+    Parameters
+    ----------
+    columns : (n, output height, output width, kernel height · kernel width · channels)
+    x : (n, height, width, channels), overwritten
+    kernel_size : (int, int)
+    """
+    padded = np.zeros_like(_padded(x, padding))
+    patches = columns.reshape(*columns.shape[:3], *kernel_size, x.shape[3])
+    for u, v, rows, cols in _taps(kernel_size, columns.shape[1:3], strides, dilation):
+        padded[:, rows, cols] += patches[:, :, :, u, v]
+    x[...] = _unpadded(padded, padding)
+
+
+def pad2d_forward(x, y, padding):
+    """Copy ``x`` into the middle of ``y`` and set the border to zero."""
+    y[...] = _padded(x, padding)
+
+
+def pad2d_backward(dy, dx, padding):
+    """Cut the border off again: ``dx`` is the middle of ``dy``."""
+    dx[...] = _unpadded(dy, padding)
+
+
+# Pooling ----------------------------------------------------------------------------------------
+
+
+def max_pool2d_forward(x, y, argmax, pool_size, strides, padding):
+    """Keep the largest value under each window, and remember where it was.
+
+    Of equal values the first in row-major order wins (+0 and −0 are equal); a NaN wins over
+    everything, the first NaN over later ones.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    y : (n, output height, output width, channels), overwritten
+    argmax : same shape as y, unsigned integers, overwritten
+        The winner's place within its window, ``u · pool width + v``.
+    pool_size : (int, int)
+    padding
+        Less than the window on every side, so that each window holds a pixel.
+    """
+    padded = _padded(x, padding, -np.inf)
+    # A window with nothing above −∞ has its first *pixel* as winner, never a place in the padding.
+    is_pixel = _padded(np.ones_like(x, bool), padding, False)
+    found = np.zeros(y.shape, bool)
+    for u, v, rows, columns in _taps(pool_size, y.shape[1:3], strides, (1, 1)):
+        candidate = padded[:, rows, columns]
+        better = (candidate > y) | (np.isnan(candidate) & ~np.isnan(y))
+        wins = is_pixel[:, rows, columns] & (better | ~found)
+        y[...] = np.where(wins, candidate, y)
+        argmax[...] = np.where(wins, u * pool_size[1] + v, argmax)
+        found |= wins
+
+
+def max_pool2d_backward(dy, argmax, dx, pool_size, strides, padding):
+    """Send each gradient to the winner of its window; where windows overlap, gradients add.
+
+    Parameters
+    ----------
+    dy, argmax : (n, output height, output width, channels)
+        ``argmax`` as `max_pool2d_forward` saved it.
+    dx : (n, height, width, channels), overwritten
+    """
+    padded = np.zeros_like(_padded(dx, padding))
+    for u, v, rows, columns in _taps(pool_size, dy.shape[1:3], strides, (1, 1)):
+        padded[:, rows, columns] += np.where(argmax == u * pool_size[1] + v, dy, 0)
+    dx[...] = _unpadded(padded, padding)
+
+
+def _pixels_per_window(x, output_size, pool_size, strides, padding):
+    is_pixel = _padded(np.ones_like(x[:1, :, :, :1]), padding)
+    taps = _taps(pool_size, output_size, strides, (1, 1))
+    return sum(is_pixel[:, rows, columns] for _, _, rows, columns in taps)
+
+
+def average_pool2d_forward(x, y, pool_size, strides, padding):
+    """Take the mean of the pixels under each window; padding is not counted.
+
+    Parameters
+    ----------
+    x : (n, height, width, channels)
+    y : (n, output height, output width, channels), overwritten
+    pool_size : (int, int)
+    padding
+        Less than the window on every side.
+    """
+    padded = _padded(x, padding)
+    y[...] = 0
+    for _, _, rows, columns in _taps(pool_size, y.shape[1:3], strides, (1, 1)):
+        y += padded[:, rows, columns]
+    y /= _pixels_per_window(x, y.shape[1:3], pool_size, strides, padding)
+
+
+def average_pool2d_backward(dy, dx, pool_size, strides, padding):
+    """Share each gradient equally among the pixels of its window.
+
+    Parameters
+    ----------
+    dy : (n, output height, output width, channels)
+    dx : (n, height, width, channels), overwritten
+    """
+    padded = np.zeros_like(_padded(dx, padding))
+    share = dy / _pixels_per_window(dx, dy.shape[1:3], pool_size, strides, padding)
+    for _, _, rows, columns in _taps(pool_size, dy.shape[1:3], strides, (1, 1)):
+        padded[:, rows, columns] += share
+    dx[...] = _unpadded(padded, padding)
+
+
+# Dense ------------------------------------------------------------------------------------------
+
+
+def dense_forward(x, w, b, y, scratch):
+    """``y = x w + b``, every output from every input.
+
+    Parameters
+    ----------
+    x : (n, inputs)
+    w : (inputs, outputs)
+    b : (outputs,) or None
+    y : (n, outputs), overwritten
+    """
+    y[...] = x @ w
+    if b is not None:
+        y += b
+
+
+def dense_backward_input(dy, w, dx, scratch):
+    """``dx = dy wᵀ``."""
+    dx[...] = dy @ w.T
+
+
+def dense_backward_params(x, dy, dw, db, scratch):
+    """``dw = xᵀ dy`` and ``db = Σ_n dy``; ``db`` may be None."""
+    dw[...] = x.T @ dy
+    if db is not None:
+        db[...] = dy.sum(0)
+
+
+# Elementwise ------------------------------------------------------------------------------------
+
+
+def relu_forward(x, y, max_value, negative_slope, threshold):
+    """Cut off below: x where ``threshold < x``, else ``negative_slope · (x − threshold)``.
+
+    Parameters
+    ----------
+    x, y : any shape, the same; y may be x
+    max_value : float
+        Larger values become this one; ``inf`` for no bound.
+    negative_slope, threshold : float
+    """
+    below = negative_slope * (x - threshold) if negative_slope else np.where(np.isnan(x), x, 0)
+    y[...] = np.where(x > threshold, np.minimum(x, max_value), below)
+
+
+def relu_backward(x, dy, dx, max_value, negative_slope, threshold):
+    """``dy`` where ``threshold < x < max_value``, 0 at and above the bound, else sloped.
+
+    At ``x == threshold`` the slope is that of the left side, so ReLU's gradient at zero is zero.
+
+    Parameters
+    ----------
+    x, dy, dx : any shape, the same; dx may be dy
+        ``x`` is the input of forward. With ``threshold = 0`` and ``negative_slope ≥ 0`` its output
+        serves as well, so that forward may work in place.
+    """
+    inside = np.where(x < max_value, dy, 0)
+    dx[...] = np.where(x > threshold, inside, negative_slope * dy)
+
+
+def sigmoid_forward(x, y):
+    """``y = 1 / (1 + e^{−x})``, without overflow; y may be x."""
+    e = np.exp(-np.abs(x))
+    y[...] = np.where(x < 0, e, 1) / (1 + e)
+
+
+def sigmoid_backward(y, dy, dx):
+    """``dx = dy · y (1 − y)`` with y the output of forward; dx may be dy."""
+    dx[...] = dy * y * (1 - y)
+
+
+def tanh_forward(x, y):
+    """``y = tanh x``; y may be x."""
+    y[...] = np.tanh(x)
+
+
+def tanh_backward(y, dy, dx):
+    """``dx = dy · (1 − y²)`` with y the output of forward; dx may be dy."""
+    dx[...] = dy * (1 - y * y)
+
+
+def softmax_forward(x, y):
+    """Turn each row into probabilities: ``y_i = e^{x_i − m} / Σ_j e^{x_j − m}``, m the maximum.
+
+    Parameters
+    ----------
+    x, y : (rows, classes); y may be x
+    """
+    e = np.exp(x - x.max(1, keepdims=True))
+    y[...] = e / e.sum(1, keepdims=True)
+
+
+def softmax_backward(y, dy, dx):
+    """``dx_i = y_i (dy_i − Σ_j dy_j y_j)`` with y the output of forward; dx may be dy."""
+    dx[...] = y * (dy - (dy * y).sum(1, keepdims=True))
+
+
+def dropout(x, y, rate, seed):
+    """Set a random share ``rate`` to zero and scale the rest by ``1 / (1 − rate)``.
+
+    Whether element i (in memory order) is dropped is a function of ``seed`` and i alone, so no
+    mask is stored: called with dy and dx and the same seed, this is also the gradient.
+
+    Parameters
+    ----------
+    x, y : any shape, the same; y may be x
+    rate : float
+        In [0, 1).
+    seed : int
+        Below 2⁶⁴.
+
+    Notes
+    -----
+    Element i is kept if the upper 53 bits of the i-th output of SplitMix64 (Steele, Lea & Flood,
+    "Fast Splittable Pseudorandom Number Generators", 2014), as a fraction, are at least ``rate``.
+    """
+    golden, first, second = (
+        np.uint64(k) for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+    )
+    state = np.uint64(seed) + golden * np.arange(1, x.size + 1, dtype=np.uint64)
+    state = (state ^ (state >> np.uint64(30))) * first
+    state = (state ^ (state >> np.uint64(27))) * second
+    state ^= state >> np.uint64(31)
+    keep = ((state >> np.uint64(11)) * 2.0**-53 >= rate).reshape(x.shape)
+    y[...] = np.where(keep, x * x.dtype.type(1 / (1 - rate)), 0)
+
+
+def gather(x, indices, y):
+    """``y[i] = x[indices[i]]``: put the samples of a batch side by side.
+
+    Parameters
+    ----------
+    x : (samples, ...)
+    indices : (n,) int64
+    y : (n, ...), overwritten
+    """
+    y[...] = x[indices]
+
+
+# Normalisation ----------------------------------------------------------------------------------
+
+
+def batch_norm_statistics(x, mean, variance, scratch):
+    """Mean and (biased) variance of each channel over a batch.
+
+    Parameters
+    ----------
+    x : (rows, channels)
+    mean, variance : (channels,), overwritten
+    """
+    mean[...] = x.mean(0)
+    variance[...] = ((x - mean) ** 2).mean(0)
+
+
+def batch_norm_forward(x, mean, variance, gamma, beta, y, epsilon):
+    """``y = gamma · (x − mean) / √(variance + epsilon) + beta``, channel by channel.
+
+    Parameters
+    ----------
+    x, y : (rows, channels); y may be x
+    mean, variance, gamma, beta : (channels,)
+    epsilon : float
+    """
+    y[...] = (x - mean) * (gamma / np.sqrt(variance + x.dtype.type(epsilon))) + beta
+
+
+def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon, scratch):
+    """Gradients of `batch_norm_forward`, through the statistics of the batch as well.
+
+    With ``x̂ = (x − mean) / σ``: ``dbeta = Σ dy``, ``dgamma = Σ dy·x̂``,
+    ``dx = gamma/σ · (dy − dbeta/rows − x̂·dgamma/rows)`` (Ioffe & Szegedy, 2015, section 3).
+
+    Parameters
+    ----------
+    x, dy : (rows, channels)
+    mean, variance, gamma : (channels,)
+        The statistics of ``x`` itself, and what forward multiplied with.
+    dx : (rows, channels), overwritten; may be dy
+    dgamma, dbeta : (channels,), overwritten
+    """
+    deviation = np.sqrt(variance + x.dtype.type(epsilon))
+    normalised = (x - mean) / deviation
+    dbeta[...] = dy.sum(0)
+    dgamma[...] = (dy * normalised).sum(0)
+    dx[...] = gamma / deviation * (dy - dbeta / len(x) - normalised * (dgamma / len(x)))
+
+
+# Losses: one number per row; backward gives scale · (derivative of that number) ------------------
+
+
+def softmax_cross_entropy_forward(x, target, losses, probabilities):
+    """``losses = Σ_i target_i · (log Σ_j e^{x_j} − x_i)``, the loss of `softmax` in one stable step.
+
+    Parameters
+    ----------
+    x, target : (rows, classes)
+        Logits, and the wanted distribution (one-hot, or smoothed).
+    losses : (rows,), overwritten
+    probabilities : (rows, classes), overwritten; may be x
+        ``softmax(x)``, saved for backward.
+    """
+    shifted = x - x.max(1, keepdims=True)
+    e = np.exp(shifted)
+    total = e.sum(1, keepdims=True)
+    losses[...] = (target * (np.log(total) - shifted)).sum(1)
+    probabilities[...] = e / total
+
+
+def softmax_cross_entropy_backward(probabilities, target, dx, scale):
+    """``dx = scale · (probabilities · Σ target − target)``; dx may be probabilities."""
+    dx[...] = scale * (probabilities * target.sum(1, keepdims=True) - target)
+
+
+def categorical_cross_entropy_forward(p, target, losses):
+    """``losses = −Σ_i target_i · log q_i`` with q the rows of p, scaled to sum 1 and clipped.
+
+    Parameters
+    ----------
+    p, target : (rows, classes)
+        ``p`` holds probabilities; q stays within 1e-7 of 0 and 1.
+    losses : (rows,), overwritten
+    """
+    q = p / p.sum(1, keepdims=True)
+    losses[...] = -(target * np.log(_clip(q))).sum(1)
+
+
+def categorical_cross_entropy_backward(p, target, dp, scale):
+    """``dp_i = scale · (g_i − Σ_j g_j q_j) / Σ p`` with ``g = −target / q``, 0 where q is clipped."""
+    total = p.sum(1, keepdims=True)
+    q = p / total
+    g = np.where(_is_clipped(q), 0, -target / _clip(q))
+    dp[...] = scale * (g - (g * q).sum(1, keepdims=True)) / total
+
+
+def _clip(p):
+    floor = p.dtype.type(PROBABILITY_FLOOR)
+    return np.clip(p, floor, 1 - floor)
+
+
+def _is_clipped(p):
+    floor = p.dtype.type(PROBABILITY_FLOOR)
+    return (p < floor) | (p > 1 - floor)
+
+
+def sigmoid_cross_entropy_forward(x, target, losses):
+    """Mean over a row of ``max(x, 0) − x·target + log(1 + e^{−|x|})``, for logits x."""
+    losses[...] = (np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))).mean(1)
+
+
+def sigmoid_cross_entropy_backward(x, target, dx, scale):
+    """``dx = scale · (sigmoid(x) − target) / outputs``."""
+    sigmoid_forward(x, dx)
+    dx[...] = scale * (dx - target) / x.shape[1]
+
+
+def binary_cross_entropy_forward(p, target, losses):
+    """Mean over a row of ``−target·log p − (1 − target)·log(1 − p)``, p kept 1e-7 off 0 and 1."""
+    p = _clip(p)
+    losses[...] = -(target * np.log(p) + (1 - target) * np.log(1 - p)).mean(1)
+
+
+def binary_cross_entropy_backward(p, target, dp, scale):
+    """``dp = scale · (p − target) / (p (1 − p)) / outputs``, 0 where p is clipped."""
+    q = _clip(p)
+    gradient = (q - target) / (q * (1 - q)) / p.shape[1]
+    dp[...] = scale * np.where(_is_clipped(p), 0, gradient)
+
+
+def mean_squared_error_forward(x, target, losses):
+    """Mean over a row of ``(x − target)²``."""
+    losses[...] = ((x - target) ** 2).mean(1)
+
+
+def mean_squared_error_backward(x, target, dx, scale):
+    """``dx = scale · 2 (x − target) / outputs``."""
+    dx[...] = scale * 2 * (x - target) / x.shape[1]
+
+
+# Optimizers: one step for all parameters, given as one vector ------------------------------------
+
+
+def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
+    """Gradient descent: ``velocity ← momentum·velocity − rate·dw``, ``w ← w + velocity``.
+
+    With ``nesterov`` the step is ``momentum·velocity − rate·dw``, with the new velocity.
+
+    Parameters
+    ----------
+    w, velocity : (parameters,), updated
+    dw : (parameters,)
+    learning_rate, momentum : float
+    nesterov : bool
+    """
+    rate, momentum = w.dtype.type(learning_rate), w.dtype.type(momentum)
+    velocity[...] = momentum * velocity - rate * dw
+    w += momentum * velocity - rate * dw if nesterov else velocity
+
+
+def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
+    """Divide by the size of recent gradients: ``w ← w − rate·dw / √(mean_square + epsilon)``.
+
+    ``mean_square ← rho·mean_square + (1 − rho)·dw²`` comes first (Tieleman & Hinton, 2012, with
+    epsilon under the root as in Keras).
+
+    Parameters
+    ----------
+    w, mean_square : (parameters,), updated
+    dw : (parameters,)
+    learning_rate, rho, epsilon : float
+    """
+    rate, rho, epsilon = (w.dtype.type(value) for value in (learning_rate, rho, epsilon))
+    mean_square[...] = rho * mean_square + (1 - rho) * dw * dw
+    w -= rate * dw / np.sqrt(mean_square + epsilon)
+
+
+def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon, step):
+    """Adam (Kingma & Ba, 2015, in the form at the end of its section 2, as Keras).
+
+    ``w ← w − rate·√(1 − beta_2^step)/(1 − beta_1^step) · mean / (√mean_square + epsilon)``, with
+    running means of dw and dw² that keep the shares beta_1 and beta_2 of their old values.
+
+    Parameters
+    ----------
+    w, mean, mean_square : (parameters,), updated
+    dw : (parameters,)
+    learning_rate, beta_1, beta_2, epsilon : float
+    step : int
+        1 for the first update.
+    """
+    rate = w.dtype.type(learning_rate * np.sqrt(1 - beta_2**step) / (1 - beta_1**step))
+    beta_1, beta_2, epsilon = (w.dtype.type(value) for value in (beta_1, beta_2, epsilon))
+    mean += (dw - mean) * (1 - beta_1)
+    mean_square += (dw * dw - mean_square) * (1 - beta_2)
+    w -= rate * mean / (np.sqrt(mean_square) + epsilon)
