@@ -1,0 +1,106 @@
+"""Real handwriting that comes with convlib: 1 797 digits of thirteen people.
+
+The test set of "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine
+Learning Repository, DOI 10.24432/C50P49, CC BY 4.0), 8×8 pixels with 17 levels of grey; see
+``data/digits.md``.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from convlib.datasets._errors import DatasetError
+
+Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+TRAIN = 1347  # three quarters
+
+_FILE = "digits.csv.gz"
+_SIZE, _BOX, _FULL_SIZE = 8, 20, 28
+_CENTRE = 14.5  # pixels from the edge: MNIST centres on the middle of row and column 14
+_DARKEST = 16
+
+
+def load_data() -> Arrays:
+    """Return the digits at MNIST's size: ``(x_train, y_train), (x_test, y_test)``.
+
+    Every image is enlarged from 8×8 to 20×20 pixels and placed on 28×28 with its centre of mass
+    on row and column 14, to the nearest pixel, as MNIST's digits are. Enlarging is cubic convolution
+    (Keys' kernel, a = −1/2, in each direction) between pixel centres on paper without ink; values
+    are multiplied by 255/16 and clipped to 0–255.
+
+    The digits are in the order of their thirteen writers, so the split is a cut: the people of the
+    test set are not those of the training set, but for the one in whose digits the cut lies.
+
+    Returns
+    -------
+    (x_train, y_train), (x_test, y_test) : tuples of uint8 arrays
+        1 347 and 450 images of shape ``(n, 28, 28)``, 0 for paper and 255 for ink, and their
+        labels 0–9 of shape ``(n,)``.
+    """
+    small, labels = load_original()
+    images = _place(_enlarge(small))
+    return (images[:TRAIN], labels[:TRAIN]), (images[TRAIN:], labels[TRAIN:])
+
+
+def load_original() -> tuple[np.ndarray, np.ndarray]:
+    """Return the digits as published.
+
+    Returns
+    -------
+    images : uint8 array of shape (1797, 8, 8)
+        0 for paper to 16 for ink.
+    labels : uint8 array of shape (1797,)
+    """
+    table = np.loadtxt(_locate(), delimiter=",", dtype=np.uint8)
+    return table[:, :-1].reshape(-1, _SIZE, _SIZE), table[:, -1].copy()
+
+
+def _locate() -> Path:
+    package = Path(__file__).resolve().parent.parent
+    # In an installed convlib the data lie inside the package, in the repository beside it.
+    for folder in (package / "data", package.parent / "data"):
+        if (folder / _FILE).is_file():
+            return folder / _FILE
+    raise DatasetError(
+        f"{_FILE} is missing: expected in {package / 'data'} or {package.parent / 'data'}"
+    )
+
+
+def _enlarge(small: np.ndarray) -> np.ndarray:
+    """Return 20×20 uint8 images of the 8×8 ones."""
+    matrix = _interpolation(_SIZE, _BOX)
+    enlarged = matrix @ small.astype(np.float64) @ matrix.T
+    return np.rint(np.clip(enlarged * (255 / _DARKEST), 0, 255)).astype(np.uint8)
+
+
+def _interpolation(old: int, new: int) -> np.ndarray:
+    """Return the ``(new, old)`` matrix of cubic convolution between ``old`` pixels.
+
+    R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE Transactions
+    on Acoustics, Speech, and Signal Processing 29 (1981), equation 15.
+    """
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    distance = np.abs(centres[:, np.newaxis] - np.arange(old))
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _place(images: np.ndarray) -> np.ndarray:
+    """Return ``images`` on larger ones, each with its centre of mass nearest to `_CENTRE`."""
+    count, size, _ = images.shape
+    mass = images.sum((1, 2), dtype=np.int64)
+    room = _FULL_SIZE - size
+    offsets = []
+    for axis in (1, 2):
+        profile = images.sum(3 - axis, dtype=np.int64)
+        centre = profile @ (np.arange(size) + 0.5) / mass
+        offsets.append(np.clip(np.rint(_CENTRE - centre).astype(int), 0, room))
+    top, left = offsets
+    placed = np.zeros((count, _FULL_SIZE, _FULL_SIZE), np.uint8)
+    pixels = np.arange(size)
+    rows = top[:, np.newaxis, np.newaxis] + pixels[:, np.newaxis]
+    columns = left[:, np.newaxis, np.newaxis] + pixels
+    placed[np.arange(count)[:, np.newaxis, np.newaxis], rows, columns] = images
+    return placed
