@@ -24,7 +24,8 @@ def cache_directory() -> Path:
     file has, and would go on running the old code. A new directory for every state of the sources
     makes that impossible.
     """
-    stamp = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    vectors = os.environ.get("CONVLIB_VECTOR_BITS", "")
+    stamp = hashlib.sha256(f"{numba.__version__} {sys.version} {vectors}".encode())
     for folder in _WITH_KERNELS:
         for path in sorted((_PACKAGE / folder).rglob("*.py")):
             stamp.update(path.read_bytes())

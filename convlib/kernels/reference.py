@@ -22,6 +22,8 @@ respect to ``x``, and so on.
 
 import numpy as np
 
+from convlib.kernels import PROBABILITY_FLOOR
+
 __all__ = [
     "adam_update",
     "average_pool2d_backward",
@@ -67,9 +69,6 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
 ]
-
-# Probabilities are kept this far from 0 and 1 before a logarithm is taken, as in Keras.
-PROBABILITY_FLOOR = 1e-7
 
 
 def _padded(x, padding, value=0.0):
@@ -197,7 +196,7 @@ def depthwise_conv2d_backward_input(dy, w, dx, strides, padding, dilation, scrat
 
 
 def depthwise_conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, scratch):
-    """Correlate each channel with the gradients of its own filters; see `conv2d_backward_params`."""
+    """Correlate each channel with its own gradients; see `conv2d_backward_params`."""
     padded = _padded(x, padding)
     per_channel = dy.reshape(*dy.shape[:3], *dw.shape[2:])
     for u, v, rows, columns in _taps(dw.shape[:2], dy.shape[1:3], strides, dilation):
@@ -527,7 +526,7 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
 
 
 def softmax_cross_entropy_forward(x, target, losses, probabilities):
-    """``losses = Σ_i target_i · (log Σ_j e^{x_j} − x_i)``, the loss of `softmax` in one stable step.
+    """``losses = Σ_i target_i · (log Σ_j e^{x_j} − x_i)``: softmax and loss in one stable step.
 
     Parameters
     ----------
@@ -563,7 +562,7 @@ def categorical_cross_entropy_forward(p, target, losses):
 
 
 def categorical_cross_entropy_backward(p, target, dp, scale):
-    """``dp_i = scale · (g_i − Σ_j g_j q_j) / Σ p`` with ``g = −target / q``, 0 where q is clipped."""
+    """``dp_i = scale·(g_i − Σ_j g_j q_j) / Σ p`` with ``g = −target / q``, 0 where q is clipped."""
     total = p.sum(1, keepdims=True)
     q = p / total
     g = np.where(_is_clipped(q), 0, -target / _clip(q))
