@@ -1,0 +1,830 @@
+"""What the contract test needs to know of each operation: its outputs, its rounding, its cases.
+
+To add a kernel, add one row to `OPERATIONS` and its cases to `CASES`.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from math import inf, nan, prod
+from types import SimpleNamespace
+
+import numpy as np
+
+from convlib import shapes
+from convlib.kernels import reference
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a call of one operation changes, and how far rounding may carry it.
+
+    ``roundings(before, after)`` gives for each output the tolerated error in units of the machine
+    epsilon, from the float64 arguments ``before`` the call and the expected ones ``after`` it.
+    Outputs that it leaves out are compared exactly.
+    """
+
+    roundings: Callable[[SimpleNamespace, SimpleNamespace], dict[str, np.ndarray]]
+    outputs: tuple[str, ...]
+    updated: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        return self.outputs + self.updated
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an operation; outputs are given as arrays of the right shape and dtype."""
+
+    operation: str
+    label: str
+    arguments: dict
+
+    def __str__(self):
+        return f"{self.operation}-{self.label.replace(' ', '_')}"
+
+
+def call(backend, operation, arguments):
+    """Call a backend's operation with arguments by name, in the order of the contract."""
+    names = signature(getattr(reference, operation)).parameters
+    getattr(backend, operation)(*(arguments[name] for name in names))
+
+
+# Rounding ---------------------------------------------------------------------------------------
+
+# A library's exp, log or tanh is right to 4 ulp at worst; with the few operations around it, no
+# elementwise formula here rounds more often than this.
+ELEMENTWISE = 8
+
+
+def _exact(before, after):
+    return {}
+
+
+def _linear(terms: Callable[[SimpleNamespace], int]):
+    """Return the bound ``K · op(|x|, |w|)`` of sums of ``K = terms(arguments)`` products."""
+
+    def roundings(before, after):
+        sizes = {
+            name: np.abs(value) if is_float(value) else value
+            for name, value in vars(before).items()
+        }
+        call(reference, before.operation, sizes)
+        outputs = OPERATIONS[before.operation].outputs
+        return {name: terms(before) * sizes[name] for name in outputs if sizes[name] is not None}
+
+    return roundings
+
+
+def is_float(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _patch_terms(a):
+    """Kernel elements × channels of one group, and the bias."""
+    return prod(a.w.shape[:3]) + 1
+
+
+def _filter_terms(a):
+    """Kernel elements × filters of one group."""
+    return prod(a.w.shape[:2]) * a.w.shape[3] // a.groups
+
+
+def _position_terms(a):
+    """Samples × output positions."""
+    return prod(a.dy.shape[:3])
+
+
+def _overlaps(a):
+    """Windows that share one pixel, at most."""
+    return prod(-(-size // stride) for size, stride in zip(a.pool_size, a.strides, strict=True))
+
+
+def _relu_forward(a, e):
+    sloped = abs(a.negative_slope) * (np.abs(a.x) + abs(a.threshold))
+    return {"y": ELEMENTWISE * np.where(a.x > a.threshold, 0, sloped)}
+
+
+def _relu_backward(a, e):
+    sloped = np.abs(a.negative_slope * a.dy)
+    return {"dx": ELEMENTWISE * np.where(a.x > a.threshold, 0, sloped)}
+
+
+def _relative(a, e):
+    return {name: ELEMENTWISE * np.abs(value) for name, value in vars(e).items()}
+
+
+def _sigmoid_backward(a, e):
+    return {"dx": ELEMENTWISE * np.abs(a.dy * a.y) * (1 + np.abs(a.y))}
+
+
+def _tanh_backward(a, e):
+    return {"dx": ELEMENTWISE * np.abs(a.dy) * (1 + a.y**2)}
+
+
+def _softmax(x, probabilities):
+    # x − m is rounded once, which e^{x−m} turns into a relative error of |x − m|; in the sum of
+    # the exponentials that is at most 1/e for each of them.
+    distance = x.max(1, keepdims=True) - x
+    with np.errstate(invalid="ignore"):
+        return np.where(
+            probabilities == 0, 0, probabilities * (distance + 2 * x.shape[1] + ELEMENTWISE)
+        )
+
+
+def _softmax_forward(a, e):
+    return {"y": _softmax(a.x, e.y)}
+
+
+def _softmax_backward(a, e):
+    size = np.abs(a.dy) + np.abs(a.dy * a.y).sum(1, keepdims=True)
+    return {"dx": (a.y.shape[1] + ELEMENTWISE) * a.y * size}
+
+
+def _softmax_cross_entropy_forward(a, e):
+    distance = a.x.max(1, keepdims=True) - a.x
+    logarithm = np.log(np.exp(-distance).sum(1, keepdims=True))
+    terms = 2 * a.x.shape[1] + ELEMENTWISE
+    losses = terms * (np.abs(a.target) * (1 + logarithm + distance)).sum(1)
+    return {"losses": losses, "probabilities": _softmax(a.x, e.probabilities)}
+
+
+def _softmax_cross_entropy_backward(a, e):
+    total = np.abs(a.target).sum(1, keepdims=True)
+    terms = a.target.shape[1] + ELEMENTWISE
+    return {"dx": terms * abs(a.scale) * (a.probabilities * total + np.abs(a.target))}
+
+
+def _clipped(p):
+    return np.clip(p, reference.PROBABILITY_FLOOR, 1 - reference.PROBABILITY_FLOOR)
+
+
+def _categorical_cross_entropy_forward(a, e):
+    q = _clipped(a.p / a.p.sum(1, keepdims=True))
+    terms = 2 * a.p.shape[1] + ELEMENTWISE
+    return {"losses": terms * (np.abs(a.target) * (1 + np.abs(np.log(q)))).sum(1)}
+
+
+def _categorical_cross_entropy_backward(a, e):
+    total = a.p.sum(1, keepdims=True)
+    q = a.p / total
+    g = np.abs(a.target) / _clipped(q)
+    terms = 3 * a.p.shape[1] + ELEMENTWISE
+    return {"dp": terms * abs(a.scale) * (g + (g * q).sum(1, keepdims=True)) / total}
+
+
+def _sigmoid_cross_entropy_forward(a, e):
+    size = np.maximum(a.x, 0) + np.abs(a.x * a.target) + np.log1p(np.exp(-np.abs(a.x)))
+    return {"losses": (a.x.shape[1] + ELEMENTWISE) * size.mean(1)}
+
+
+def _sigmoid_cross_entropy_backward(a, e):
+    size = 1 / (1 + np.exp(-a.x)) + np.abs(a.target)
+    return {"dx": ELEMENTWISE * abs(a.scale) * size / a.x.shape[1]}
+
+
+def _binary_cross_entropy_forward(a, e):
+    q = _clipped(a.p)
+    one, zero = np.abs(a.target), np.abs(1 - a.target)
+    # 1 − q is rounded before its logarithm is taken, and the upper clipping point 1 − 1e-7 as well.
+    clipping = np.where(a.p > q, one / q + zero / (1 - q), 0)
+    size = one * np.abs(np.log(q)) + zero * (1 + np.abs(np.log(1 - q))) + clipping
+    return {"losses": (a.p.shape[1] + ELEMENTWISE) * size.mean(1)}
+
+
+def _binary_cross_entropy_backward(a, e):
+    q = _clipped(a.p)
+    size = (q + np.abs(a.target)) / (q * (1 - q)) / a.p.shape[1]
+    return {"dp": np.where(a.p == q, ELEMENTWISE * abs(a.scale) * size, 0)}
+
+
+def _mean_squared_error_forward(a, e):
+    size = ((np.abs(a.x) + np.abs(a.target)) ** 2).mean(1)
+    return {"losses": (a.x.shape[1] + ELEMENTWISE) * size}
+
+
+def _mean_squared_error_backward(a, e):
+    return {"dx": ELEMENTWISE * abs(a.scale) * (np.abs(a.x) + np.abs(a.target)) / a.x.shape[1]}
+
+
+def _batch_norm_statistics(a, e):
+    rows = len(a.x)
+    mean = rows * np.abs(a.x).mean(0)
+    # Squares of the deviations from the *rounded* mean: its error enters squared. Subtracting the
+    # square of the mean from the mean of squares would lose everything when the mean is large.
+    shift = np.finfo(a.dtype).eps * mean**2
+    return {"mean": mean, "variance": (rows + ELEMENTWISE) * e.variance + shift}
+
+
+def _batch_norm_forward(a, e):
+    deviation = np.sqrt(a.variance + a.epsilon)
+    size = np.abs(a.gamma) * (np.abs(a.x) + np.abs(a.mean)) / deviation + np.abs(a.beta)
+    return {"y": ELEMENTWISE * size}
+
+
+def _batch_norm_backward(a, e):
+    rows, deviation = len(a.x), np.sqrt(a.variance + a.epsilon)
+    normalised = (np.abs(a.x) + np.abs(a.mean)) / deviation
+    dbeta, dgamma = np.abs(a.dy).sum(0), (np.abs(a.dy) * normalised).sum(0)
+    size = np.abs(a.dy) + dbeta / rows + normalised * dgamma / rows
+    terms = rows + ELEMENTWISE
+    return {
+        "dbeta": terms * dbeta,
+        "dgamma": terms * dgamma,
+        "dx": terms * np.abs(a.gamma) / deviation * size,
+    }
+
+
+def _sgd(a, e):
+    velocity = np.abs(a.momentum * a.velocity) + np.abs(a.learning_rate * a.dw)
+    size = np.abs(a.w) + velocity + np.abs(a.learning_rate * a.dw)
+    return {"velocity": ELEMENTWISE * velocity, "w": ELEMENTWISE * size}
+
+
+# A running mean keeps the shares beta and 1 − beta. Both carry an absolute rounding of epsilon,
+# which is why the sizes below are |old| + |new| and not beta·|old| + (1 − beta)·|new|.
+
+
+def _rmsprop(a, e):
+    square = a.mean_square + a.dw**2
+    inside = e.mean_square + a.epsilon
+    step = a.learning_rate * np.abs(a.dw) / np.sqrt(inside) * (1 + square / inside)
+    return {"mean_square": ELEMENTWISE * square, "w": ELEMENTWISE * (np.abs(a.w) + step)}
+
+
+def _adam(a, e):
+    mean, square = np.abs(a.mean) + np.abs(a.dw), a.mean_square + a.dw**2
+    rate = a.learning_rate * np.sqrt(1 - a.beta_2**a.step) / (1 - a.beta_1**a.step)
+    root = np.sqrt(e.mean_square)
+    magnified = 1 + square / np.maximum(e.mean_square, np.finfo(float).tiny)
+    step = rate * (mean + np.abs(e.mean) * magnified) / (root + a.epsilon)
+    return {
+        "mean": ELEMENTWISE * mean,
+        "mean_square": ELEMENTWISE * square,
+        "w": ELEMENTWISE * (np.abs(a.w) + step),
+    }
+
+
+OPERATIONS = {
+    "adam_update": Operation(_adam, (), ("w", "mean", "mean_square")),
+    "average_pool2d_backward": Operation(_linear(lambda a: _overlaps(a) + 2), ("dx",)),
+    "average_pool2d_forward": Operation(_linear(lambda a: prod(a.pool_size) + 2), ("y",)),
+    "batch_norm_backward": Operation(
+        _batch_norm_backward, ("dx", "dgamma", "dbeta"), aliases=(("dx", "dy"),)
+    ),
+    "batch_norm_forward": Operation(_batch_norm_forward, ("y",), aliases=(("y", "x"),)),
+    "batch_norm_statistics": Operation(_batch_norm_statistics, ("mean", "variance")),
+    "binary_cross_entropy_backward": Operation(_binary_cross_entropy_backward, ("dp",)),
+    "binary_cross_entropy_forward": Operation(_binary_cross_entropy_forward, ("losses",)),
+    "categorical_cross_entropy_backward": Operation(_categorical_cross_entropy_backward, ("dp",)),
+    "categorical_cross_entropy_forward": Operation(_categorical_cross_entropy_forward, ("losses",)),
+    "col2im": Operation(_linear(lambda a: prod(a.kernel_size)), ("x",)),
+    "conv2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
+    "conv2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
+    "conv2d_forward": Operation(_linear(_patch_terms), ("y",)),
+    "dense_backward_input": Operation(_linear(lambda a: a.w.shape[1]), ("dx",)),
+    "dense_backward_params": Operation(_linear(lambda a: len(a.x)), ("dw", "db")),
+    "dense_forward": Operation(_linear(lambda a: len(a.w) + 1), ("y",)),
+    "depthwise_conv2d_backward_input": Operation(
+        _linear(lambda a: prod(a.w.shape[:2]) * a.w.shape[3]), ("dx",)
+    ),
+    "depthwise_conv2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
+    "depthwise_conv2d_forward": Operation(_linear(lambda a: prod(a.w.shape[:2]) + 1), ("y",)),
+    "dropout": Operation(_relative, ("y",), aliases=(("y", "x"),)),
+    "gather": Operation(_exact, ("y",)),
+    "im2col": Operation(_exact, ("columns",)),
+    "max_pool2d_backward": Operation(_linear(_overlaps), ("dx",)),
+    "max_pool2d_forward": Operation(_exact, ("y", "argmax")),
+    "mean_squared_error_backward": Operation(_mean_squared_error_backward, ("dx",)),
+    "mean_squared_error_forward": Operation(_mean_squared_error_forward, ("losses",)),
+    "pad2d_backward": Operation(_exact, ("dx",)),
+    "pad2d_forward": Operation(_exact, ("y",)),
+    "relu_backward": Operation(_relu_backward, ("dx",), aliases=(("dx", "dy"),)),
+    "relu_forward": Operation(_relu_forward, ("y",), aliases=(("y", "x"),)),
+    "rmsprop_update": Operation(_rmsprop, (), ("w", "mean_square")),
+    "sgd_update": Operation(_sgd, (), ("w", "velocity")),
+    "sigmoid_backward": Operation(_sigmoid_backward, ("dx",), aliases=(("dx", "dy"),)),
+    "sigmoid_cross_entropy_backward": Operation(_sigmoid_cross_entropy_backward, ("dx",)),
+    "sigmoid_cross_entropy_forward": Operation(_sigmoid_cross_entropy_forward, ("losses",)),
+    "sigmoid_forward": Operation(_relative, ("y",), aliases=(("y", "x"),)),
+    "softmax_backward": Operation(_softmax_backward, ("dx",), aliases=(("dx", "dy"),)),
+    "softmax_cross_entropy_backward": Operation(
+        _softmax_cross_entropy_backward, ("dx",), aliases=(("dx", "probabilities"),)
+    ),
+    "softmax_cross_entropy_forward": Operation(
+        _softmax_cross_entropy_forward,
+        ("losses", "probabilities"),
+        aliases=(("probabilities", "x"),),
+    ),
+    "softmax_forward": Operation(_softmax_forward, ("y",), aliases=(("y", "x"),)),
+    "tanh_backward": Operation(_tanh_backward, ("dx",), aliases=(("dx", "dy"),)),
+    "tanh_forward": Operation(_relative, ("y",), aliases=(("y", "x"),)),
+}
+
+
+# Cases ------------------------------------------------------------------------------------------
+
+
+def _random(label, *shape):
+    return np.random.default_rng(zlib.crc32(f"{label} {shape}".encode())).standard_normal(shape)
+
+
+def _with(array, value, *places):
+    """Return ``array`` with ``value`` written at some of its elements."""
+    for place in places:
+        array[place] = value
+    return array
+
+
+def _output(*shape, dtype=float):
+    return np.zeros(shape, dtype)
+
+
+def _conv2d(label, x, w, /, strides=(1, 1), padding="valid", dilation=(1, 1), groups=1, **values):
+    """Yield forward and both backward calls for images ``x`` and kernels ``w``, given as shapes.
+
+    ``values`` replace the random x, w, b or dy; ``b=None`` goes with ``db=None``.
+    """
+    (height, width), padding = shapes.window_geometry(x[1:3], w[:2], strides, padding, dilation)
+    window = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    yield from _convolution_calls(
+        "conv2d", label, x, w, (x[0], height, width, w[3]), window, values
+    )
+
+
+def _depthwise_conv2d(label, x, w, /, strides=(1, 1), padding="valid", dilation=(1, 1), **values):
+    """Yield the same for depthwise convolution."""
+    (height, width), padding = shapes.window_geometry(x[1:3], w[:2], strides, padding, dilation)
+    window = {"strides": strides, "padding": padding, "dilation": dilation}
+    y = (x[0], height, width, w[2] * w[3])
+    yield from _convolution_calls("depthwise_conv2d", label, x, w, y, window, values)
+
+
+def _convolution_calls(name, label, x, w, y, window, values):
+    random = {
+        "x": _random(f"{label} x", *x),
+        "w": _random(f"{label} w", *w),
+        "b": _random(f"{label} b", y[-1]),
+        "dy": _random(f"{label} dy", *y),
+        **values,
+    }
+    outputs = {"y": _output(*y), "dx": _output(*x), "dw": _output(*w), "db": _output(y[-1])}
+    if random["b"] is None:
+        outputs["db"] = None
+    arguments = random | outputs | window
+    for direction in ("forward", "backward_input", "backward_params"):
+        yield _case(f"{name}_{direction}", label, arguments)
+
+
+def _case(operation, label, arguments):
+    names = signature(getattr(reference, operation)).parameters
+    values = {name: arguments.get(name) for name in names if name != "scratch"}
+    return Case(operation, label, values)
+
+
+CONVOLUTIONS = [
+    # label, x, kernel, filters, options
+    ("first layer of the text", (2, 28, 28, 1), (3, 3), 32, {}),
+    ("second layer of the text", (2, 13, 13, 32), (3, 3), 64, {}),
+    ("third layer of the text", (2, 5, 5, 64), (3, 3), 64, {}),
+    ("not square", (2, 7, 11, 3), (3, 5), 5, {}),
+    ("stride does not divide", (2, 11, 8, 3), (3, 2), 10, {"strides": (2, 3)}),
+    ("stride above kernel", (1, 9, 10, 5), (2, 2), 3, {"strides": (3, 4)}),
+    ("even kernel same", (2, 6, 7, 4), (4, 2), 3, {"padding": "same"}),
+    ("same stride 2", (2, 9, 8, 3), (3, 3), 17, {"padding": "same", "strides": (2, 2)}),
+    ("same 3x3 32 channels", (2, 7, 7, 32), (3, 3), 32, {"padding": "same"}),
+    ("image 1x1", (3, 1, 1, 10), (1, 1), 10, {}),
+    ("image 1x1 same", (1, 1, 1, 3), (3, 3), 2, {"padding": "same"}),
+    ("kernel as large as image", (2, 5, 4, 3), (5, 4), 33, {}),
+    ("kernel 1x1", (2, 4, 5, 31), (1, 1), 17, {}),
+    ("kernel 1x1 stride 2", (2, 5, 6, 16), (1, 1), 16, {"strides": (2, 2)}),
+    ("one row", (1, 1, 9, 2), (1, 3), 4, {}),
+    ("one column", (1, 9, 1, 2), (3, 1), 4, {"padding": "same"}),
+    ("kernel 5x5", (2, 9, 8, 2), (5, 5), 6, {"padding": "same"}),
+    ("dilation", (2, 11, 12, 3), (3, 2), 5, {"dilation": (2, 3)}),
+    (
+        "dilation stride same",
+        (2, 10, 9, 3),
+        (3, 3),
+        16,
+        {"dilation": (3, 2), "strides": (2, 1), "padding": "same"},
+    ),
+    ("groups 3", (2, 6, 5, 6), (3, 3), 9, {"groups": 3}),
+    ("groups as channels", (2, 6, 5, 5), (3, 2), 10, {"groups": 5, "padding": "same"}),
+    ("groups 2 of 16 to 32", (2, 5, 5, 32), (3, 3), 64, {"groups": 2}),
+    (
+        "groups 2 stride dilation",
+        (2, 9, 9, 4),
+        (2, 3),
+        6,
+        {"groups": 2, "strides": (2, 3), "dilation": (3, 2), "padding": ((1, 0), (0, 2))},
+    ),
+    ("asymmetric padding", (2, 5, 6, 3), (3, 4), 7, {"padding": ((0, 2), (1, 3))}),
+    ("padding one side", (2, 5, 6, 3), (3, 3), 7, {"padding": ((2, 0), (0, 0))}),
+    ("windows of padding alone", (2, 3, 4, 5), (2, 2), 3, {"padding": ((4, 5), (3, 6))}),
+    (
+        "padding and stride above kernel",
+        (2, 4, 4, 2),
+        (2, 2),
+        3,
+        {"padding": ((3, 3), (3, 3)), "strides": (3, 3)},
+    ),
+    ("no bias", (2, 5, 6, 3), (3, 3), 5, {"b": None}),
+    ("batch 37", (37, 6, 5, 3), (3, 3), 10, {"padding": "same"}),
+    ("batch 37 of 16 channels", (37, 5, 5, 16), (3, 3), 16, {}),
+    ("batch 130", (130, 3, 3, 2), (2, 2), 3, {}),
+    ("wide image", (1, 3, 70, 2), (3, 3), 4, {"padding": "same"}),
+    ("tall image", (1, 70, 3, 2), (3, 3), 4, {"padding": "same"}),
+    *(
+        (f"channels {inputs} to {filters}", (2, 4, 5, inputs), (3, 3), filters, {})
+        for inputs, filters in (
+            *((1, 33), (3, 1), (5, 31), (10, 17), (17, 10), (31, 5), (33, 3), (1, 1)),
+            *((16, 16), (32, 64), (64, 32), (16, 48), (48, 80), (3, 65), (2, 129)),
+        )
+    ),
+]
+
+# Where NaN is, exactly: planted at one element, it must reach what is computed from it, only that.
+_SMALL = {"x": (2, 6, 7, 5), "w": (3, 3, 5, 18)}
+
+
+def _planted(label, *shape, value=nan):
+    """Return random numbers with ``value`` at two elements that have no special place."""
+    array = _random(label, *shape)
+    array.flat[[array.size // 3, (2 * array.size) // 3 + 1]] = value
+    return array
+
+
+def _convolution_cases():
+    for label, x, kernel, filters, options in CONVOLUTIONS:
+        groups = options.get("groups", 1)
+        w = (*kernel, x[3] // groups, filters)
+        yield from _conv2d(label, x, w, **options)
+    x, w = _SMALL["x"], _SMALL["w"]
+    yield from _conv2d("NaN in x", x, w, padding="same", x=_planted("x", *x))
+    yield from _conv2d("NaN in x strided", x, w, (2, 2), x=_planted("x", *x))
+    # A NaN weight over padding would ask whether 0·NaN takes part: without padding it does not.
+    yield from _conv2d("NaN in w", x, w, w=_planted("w", *w))
+    yield from _conv2d("NaN in dy", x, w, dy=_planted("dy", 2, 4, 5, 18))
+    yield from _conv2d("infinity in x", x, w, x=_planted("x", *x, value=inf))
+    sparse = _random("dy", 2, 4, 5, 18)
+    yield from _conv2d("three in four zero", x, w, dy=np.where(sparse > 0.67, sparse, -0.0))
+    yield from _conv2d("all zero", x, w, x=np.zeros(x), dy=np.zeros((2, 4, 5, 18)))
+    yield from _conv2d("large and small", x, w, x=np.exp(4 * _random("x", *x)))
+
+
+def _depthwise_cases():
+    for label, x, kernel, filters, options in CONVOLUTIONS:
+        if "groups" not in options:
+            multiplier = 1 + filters % 3
+            yield from _depthwise_conv2d(label, x, (*kernel, x[3], multiplier), **options)
+    x, w = (2, 6, 7, 5), (3, 3, 5, 2)
+    yield from _depthwise_conv2d("NaN in x", x, w, padding="same", x=_planted("x", *x))
+    yield from _depthwise_conv2d("NaN in w", x, w, w=_planted("w", *w))
+    yield from _depthwise_conv2d("NaN in dy", x, w, dy=_planted("dy", 2, 4, 5, 10))
+    for channels, multiplier in ((16, 1), (32, 1), (64, 1), (17, 1), (33, 4), (16, 5), (1, 32)):
+        label = f"channels {channels} times {multiplier}"
+        yield from _depthwise_conv2d(label, (2, 4, 5, channels), (3, 3, channels, multiplier))
+
+
+def _im2col_cases():
+    for label, x, kernel, _, options in CONVOLUTIONS:
+        if "groups" in options or x[3] > 33:
+            continue
+        window = {"strides": (1, 1), "padding": "valid", "dilation": (1, 1), **options}
+        (height, width), window["padding"] = shapes.window_geometry(
+            x[1:3], kernel, window["strides"], window["padding"], window["dilation"]
+        )
+        columns = (x[0], height, width, prod(kernel) * x[3])
+        arguments = window | {"kernel_size": kernel}
+        image = _with(_random(label, *x), nan, (0, 0, 0, 0))
+        yield _case("im2col", label, arguments | {"x": image, "columns": _output(*columns)})
+        patches = _random(label, *columns)
+        yield _case("col2im", label, arguments | {"x": _output(*x), "columns": patches})
+
+
+POOLS = [
+    # label, x, pool, strides, padding
+    ("first pool of the text", (2, 26, 26, 32), (2, 2), (2, 2), "valid"),
+    ("drops a row and a column", (2, 11, 11, 64), (2, 2), (2, 2), "valid"),
+    ("overlapping", (2, 9, 8, 5), (3, 3), (2, 2), "valid"),
+    ("overlapping stride 1", (2, 5, 6, 3), (3, 2), (1, 1), "valid"),
+    ("overlapping same", (2, 7, 6, 17), (3, 3), (1, 1), "same"),
+    ("stride above pool", (2, 9, 10, 3), (2, 2), (3, 4), "valid"),
+    ("not square", (2, 7, 11, 10), (3, 2), (1, 4), "valid"),
+    ("even same", (2, 5, 7, 3), (2, 2), (2, 2), "same"),
+    ("even 4 same", (2, 6, 7, 3), (4, 2), (1, 1), "same"),
+    ("asymmetric padding", (2, 6, 5, 3), (3, 4), (2, 3), ((2, 1), (0, 3))),
+    ("image 1x1", (3, 1, 1, 16), (1, 1), (1, 1), "valid"),
+    ("image 1x1 same", (1, 1, 1, 3), (2, 2), (2, 2), "same"),
+    ("pool as large as image", (2, 5, 4, 31), (5, 4), (5, 4), "valid"),
+    ("batch 37", (37, 6, 6, 5), (2, 2), (2, 2), "valid"),
+    ("batch 37 overlapping", (37, 5, 5, 3), (3, 3), (2, 2), "same"),
+    ("batch 130", (130, 3, 3, 1), (2, 2), (1, 1), "valid"),
+    *(
+        (f"channels {channels}", (2, 5, 6, channels), (2, 2), (2, 2), "valid")
+        for channels in (1, 3, 5, 10, 16, 17, 31, 32, 33, 64)
+    ),
+]
+
+
+def _values(label, *shape):
+    """Yield labelled images that put a maximum to the test."""
+    normal = _random(label, *shape)
+    yield "", normal
+    yield " ties", np.round(normal)
+    yield " negative", -np.abs(normal) - 1
+    yield " zeros of both signs", np.where(normal > 0, 0.0, -0.0)
+
+
+def _max_pool_cases():
+    for label, x, pool, strides, padding in POOLS:
+        for kind, values in _values(label, *x):
+            yield from _max_pool2d(label + kind, values, pool, strides, padding)
+    x = (2, 6, 7, 5)
+    window = {"pool": (3, 3), "strides": (2, 2), "padding": "same"}
+    yield from _max_pool2d("all minus infinity", np.full(x, -inf), **window)
+    mixed = np.where(_random("mixed", *x) > 0.5, 1.0, -inf)
+    yield from _max_pool2d("minus infinity and one", mixed, **window)
+    yield from _max_pool2d("infinity", _planted("x", *x, value=inf), **window)
+    yield from _max_pool2d("NaN", _planted("x", *x), **window)
+    yield from _max_pool2d("all NaN", np.full(x, nan), **window)
+    several = np.where(_random("several", *x) > 0, nan, _random("x", *x))
+    yield from _max_pool2d("many NaN", several, **window)
+    corners = _with(np.full(x, -inf), nan, (0, 0, 0), (0, 5, 6), (1, 0, 6), (1, 5, 0))
+    yield from _max_pool2d("NaN in corners", corners, **window)
+    yield from _max_pool2d("NaN 2x2", _planted("x", 2, 6, 6, 16), (2, 2), (2, 2), "valid")
+    yield from _max_pool2d("many NaN 2x2", several[:, :, :6], (2, 2), (2, 2), "valid")
+    yield from _max_pool2d(
+        "window of 272", _random("x", 1, 20, 18, 2), (17, 16), (3, 2), "valid", np.uint16
+    )
+
+
+def _max_pool2d(label, values, pool, strides, padding, index=np.uint8):
+    x = values.shape
+    (height, width), padding = shapes.window_geometry(x[1:3], pool, strides, padding)
+    window = {"pool_size": pool, "strides": strides, "padding": padding}
+    outputs = (x[0], height, width, x[3])
+    y, argmax = _output(*outputs), np.zeros(outputs, index)
+    forward = _case("max_pool2d_forward", label, window | {"x": values, "y": y, "argmax": argmax})
+    yield forward
+    saved = np.zeros_like(argmax)
+    call(reference, "max_pool2d_forward", forward.arguments | {"y": y.copy(), "argmax": saved})
+    backward = window | {"dy": _random(label, *outputs), "argmax": saved, "dx": _output(*x)}
+    yield _case("max_pool2d_backward", label, backward)
+
+
+def _average_pool_cases():
+    planted = ("NaN", (2, 6, 7, 5), (3, 3), (2, 2), "same")
+    for label, x, pool, strides, padding in [*POOLS, planted]:
+        (height, width), padding = shapes.window_geometry(x[1:3], pool, strides, padding)
+        window = {"pool_size": pool, "strides": strides, "padding": padding}
+        y = (x[0], height, width, x[3])
+        make = _planted if label == "NaN" else _random
+        forward = window | {"x": make(label, *x), "y": _output(*y)}
+        yield _case("average_pool2d_forward", label, forward)
+        backward = window | {"dy": make(label, *y), "dx": _output(*x)}
+        yield _case("average_pool2d_backward", label, backward)
+
+
+def _padding_cases():
+    for label, x, padding in (
+        ("around", (2, 3, 4, 5), ((1, 1), (1, 1))),
+        ("asymmetric", (37, 3, 4, 3), ((0, 2), (3, 1))),
+        ("none", (1, 2, 3, 16), ((0, 0), (0, 0))),
+        ("one side", (2, 1, 1, 33), ((0, 0), (4, 0))),
+    ):
+        y = (x[0], x[1] + sum(padding[0]), x[2] + sum(padding[1]), x[3])
+        image = _with(_random(label, *x), nan, (0, 0, 0, 0))
+        yield _case("pad2d_forward", label, {"x": image, "y": _output(*y), "padding": padding})
+        dy = _planted(label, *y)
+        yield _case("pad2d_backward", label, {"dy": dy, "dx": _output(*x), "padding": padding})
+
+
+def _dense_cases():
+    for n, inputs, outputs in (
+        *(
+            (1, 1, 1),
+            (2, 3, 5),
+            (1, 64, 10),
+            (3, 576, 64),
+            (37, 10, 33),
+            (37, 31, 17),
+            (64, 16, 16),
+        ),
+        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128)),
+    ):
+        yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
+    yield from _dense("no bias", 4, 6, 5, b=None)
+    yield from _dense("NaN in x", 7, 6, 18, x=_planted("x", 7, 6))
+    yield from _dense("NaN in w", 7, 6, 18, w=_planted("w", 6, 18))
+    yield from _dense("NaN in dy", 7, 6, 18, dy=_planted("dy", 7, 18))
+
+
+def _dense(label, n, inputs, outputs, **values):
+    arguments = {
+        "x": _random(f"{label} x", n, inputs),
+        "w": _random(f"{label} w", inputs, outputs),
+        "b": _random(f"{label} b", outputs),
+        "dy": _random(f"{label} dy", n, outputs),
+        "y": _output(n, outputs),
+        "dx": _output(n, inputs),
+        "dw": _output(inputs, outputs),
+        "db": _output(outputs),
+        **values,
+    }
+    if arguments["b"] is None:
+        arguments["db"] = None
+    for direction in ("forward", "backward_input", "backward_params"):
+        yield _case(f"dense_{direction}", label, arguments)
+
+
+# Around zero, around the ReLU's bounds, far out on both sides, and NaN.
+_SPECIAL = [0.0, -0.0, 0.5, 1.0, 6.0, -1.0, 1e-30, -1e-30, 1e-4, 20.0, 100.0, -20.0, -100.0, nan]
+
+
+def _elementwise_arrays():
+    yield "special values", np.array(_SPECIAL)
+    yield "one element", np.array([0.7])
+    yield "vector 1000", 3 * _random("elementwise", 1000)
+    yield "images", 3 * _random("elementwise", 37, 3, 5, 7)
+
+
+def _elementwise_cases():
+    for label, x in _elementwise_arrays():
+        y, dy = _output(*x.shape), _random(f"{label} dy", *x.shape)
+        for kind, parameters in (
+            ("", (inf, 0.0, 0.0)),
+            (" at most 6", (6.0, 0.0, 0.0)),
+            (" leaky", (inf, 0.3, 0.0)),
+            (" threshold", (6.0, 0.0, 1.0)),
+            (" all", (6.0, 0.1, 0.5)),
+        ):
+            relu = dict(zip(("max_value", "negative_slope", "threshold"), parameters, strict=True))
+            yield _case("relu_forward", label + kind, {"x": x, "y": y} | relu)
+            yield _case("relu_backward", label + kind, {"x": x, "dy": dy, "dx": y} | relu)
+        yield _case("sigmoid_forward", label, {"x": x, "y": y})
+        yield _case("tanh_forward", label, {"x": x, "y": y})
+        yield _case("sigmoid_backward", label, {"y": 1 / (1 + np.exp(-x)), "dy": dy, "dx": y})
+        yield _case("tanh_backward", label, {"y": np.tanh(x), "dy": dy, "dx": y})
+        for rate, seed in ((0.0, 1), (0.25, 7), (0.5, 0), (0.9, 2**64 - 1), (0.999, 123456789)):
+            dropout = {"x": x, "y": y, "rate": rate, "seed": seed}
+            yield _case("dropout", f"{label} rate {rate}", dropout)
+
+
+def _gather_cases():
+    for label, samples, indices in (
+        ("images", (9, 4, 5, 3), [3, 3, 0, 8, 1]),
+        ("one", (1, 28, 28, 1), [0]),
+        ("vectors", (40, 17), list(range(39, 2, -1))),
+        ("scalars", (5,), [4, 0, 4]),
+    ):
+        x = _with(_random(label, *samples), nan, -1)
+        y = _output(len(indices), *samples[1:])
+        yield _case("gather", label, {"x": x, "indices": np.array(indices, np.int64), "y": y})
+
+
+def _batch_norm_cases():
+    for label, rows, channels, scale, offset in (
+        ("one channel", 6, 1, 1, 0),
+        ("small", 5, 3, 1, 0),
+        ("many rows", 1000, 5, 1, 0),
+        ("37 rows 33 channels", 37, 33, 1, 0),
+        ("16 channels", 64, 16, 2, 1),
+        ("large mean", 50, 10, 1, 1000),
+        ("one row", 1, 4, 1, 0),
+        ("constant", 8, 4, 0, 3),
+    ):
+        x = offset + scale * _random(f"{label} x", rows, channels)
+        arguments = {
+            "x": x,
+            "dy": _random(f"{label} dy", rows, channels),
+            "mean": x.mean(0),
+            "variance": x.var(0),
+            "gamma": _random(f"{label} gamma", channels),
+            "beta": _random(f"{label} beta", channels),
+            "y": _output(rows, channels),
+            "dx": _output(rows, channels),
+            "dgamma": _output(channels),
+            "dbeta": _output(channels),
+            "epsilon": 1e-3,
+        }
+        for part in ("statistics", "forward", "backward"):
+            yield _case(f"batch_norm_{part}", label, arguments)
+    arguments["x"] = _planted("x", *arguments["x"].shape)
+    for part in ("statistics", "forward", "backward"):
+        yield _case(f"batch_norm_{part}", "NaN", arguments)
+
+
+def _class_scores():
+    """Yield labelled logits, (rows, classes)."""
+    for rows, classes in ((1, 1), (1, 10), (64, 10), (37, 3), (5, 100), (130, 17)):
+        yield f"{rows} of {classes}", 3 * _random("logits", rows, classes)
+    yield "equal", np.full((3, 10), 2.5)
+    yield "far apart", np.array([[1000.0, -1000, 0], [90, -90, 89], [-5000, -5000, -5001]])
+    yield "NaN", _planted("logits", 6, 10)
+
+
+def _targets(rows, classes):
+    """Yield labelled targets: one-hot, smoothed, and with rows that do not sum to one."""
+    one_hot = np.eye(classes)[np.arange(rows) * 7 % classes]
+    yield "one-hot", one_hot
+    yield "smoothed", 0.9 * one_hot + 0.1 / classes
+    yield "weighted", one_hot * np.linspace(0, 2, rows)[:, None]
+
+
+def _loss_cases():
+    for label, x in _class_scores():
+        rows, classes = x.shape
+        y, losses = _output(rows, classes), _output(rows)
+        probabilities = np.empty_like(x)
+        reference.softmax_forward(x, probabilities)
+        dy = _random(f"{label} dy", rows, classes)
+        yield _case("softmax_forward", label, {"x": x, "y": y})
+        yield _case("softmax_backward", label, {"y": probabilities, "dy": dy, "dx": y})
+        for kind, target in _targets(rows, classes):
+            common = {"target": target, "losses": losses, "scale": 1 / rows, "dx": y, "dp": y}
+            unscaled = 1.7 * probabilities
+            for name, arguments in (
+                ("softmax_cross_entropy", {"x": x, "probabilities": y}),
+                ("categorical_cross_entropy", {"p": unscaled}),
+                ("sigmoid_cross_entropy", {"x": x}),
+                ("binary_cross_entropy", {"p": probabilities}),
+                ("mean_squared_error", {"x": x}),
+            ):
+                yield _case(f"{name}_forward", f"{label} {kind}", common | arguments)
+                if name == "softmax_cross_entropy":
+                    arguments = {"probabilities": probabilities}
+                yield _case(f"{name}_backward", f"{label} {kind}", common | arguments)
+    infinite = _with(_random("logits", 4, 5), -inf, (0, 0), (2, 3))
+    yield _case("softmax_forward", "minus infinity", {"x": infinite, "y": _output(4, 5)})
+
+
+def _optimizer_cases():
+    for label, size in (("one", 1), ("33", 33), ("1000", 1000)):
+        w, dw = _random(f"{label} w", size), 0.1 * _random(f"{label} dw", size)
+        state = 0.1 * _random(f"{label} state", size)
+        dw[: size // 10] = 0
+        state[: size // 20] = 0
+        arguments = {"w": w, "dw": dw, "learning_rate": 0.01, "momentum": 0.9}
+        for nesterov in (False, True):
+            sgd = arguments | {"velocity": state, "nesterov": nesterov}
+            yield _case("sgd_update", f"{label} nesterov {nesterov}", sgd)
+        plain = {"velocity": np.zeros(size), "momentum": 0.0, "nesterov": False}
+        yield _case("sgd_update", f"{label} plain", arguments | plain)
+        averages = {"mean": state, "mean_square": state**2, "epsilon": 1e-7}
+        yield _case("rmsprop_update", label, arguments | averages | {"rho": 0.9})
+        fresh = averages | {"mean": np.zeros(size), "mean_square": np.zeros(size)}
+        yield _case("rmsprop_update", f"{label} fresh", arguments | fresh | {"rho": 0.9})
+        betas = {"beta_1": 0.9, "beta_2": 0.999}
+        yield _case("adam_update", f"{label} fresh", arguments | fresh | betas | {"step": 1})
+        yield _case("adam_update", f"{label} later", arguments | averages | betas | {"step": 100})
+    broken = {"dw": _planted("dw", 33), "w": _random("w", 33), "learning_rate": 0.01}
+    averages = {"mean": np.zeros(33), "mean_square": np.zeros(33), "epsilon": 1e-7}
+    sgd = {"velocity": np.zeros(33), "momentum": 0.9, "nesterov": True}
+    yield _case("sgd_update", "NaN", broken | sgd)
+    yield _case("rmsprop_update", "NaN", broken | averages | {"rho": 0.9})
+    adam = {"beta_1": 0.9, "beta_2": 0.999, "step": 3}
+    yield _case("adam_update", "NaN", broken | averages | adam)
+
+
+CASES = [
+    *_convolution_cases(),
+    *_depthwise_cases(),
+    *_im2col_cases(),
+    *_max_pool_cases(),
+    *_average_pool_cases(),
+    *_padding_cases(),
+    *_dense_cases(),
+    *_elementwise_cases(),
+    *_gather_cases(),
+    *_batch_norm_cases(),
+    *_loss_cases(),
+    *_optimizer_cases(),
+]
+
+
+def expected(operation, arguments):
+    """Return what a call changes, and the tolerated error, from the reference run in float64."""
+    dtype = next(value.dtype for value in arguments.values() if is_float(value))
+    wide = {
+        name: value.astype(float) if is_float(value) else value for name, value in arguments.items()
+    }
+    wide["scratch"] = None  # the reference needs none
+    before = SimpleNamespace(operation=operation, dtype=dtype, **wide)
+    changed = [name for name in OPERATIONS[operation].changed if wide[name] is not None]
+    after = wide | {name: wide[name].copy() for name in changed}
+    with np.errstate(all="ignore"):
+        call(reference, operation, after)
+        after = SimpleNamespace(**{name: after[name] for name in changed})
+        roundings = OPERATIONS[operation].roundings(before, after)
+    limits = np.finfo(dtype)
+    # Below the smallest normal number a result may be flushed to zero.
+    tolerances = {
+        name: limits.eps * roundings[name] + limits.tiny if name in roundings else 0.0
+        for name in changed
+    }
+    return vars(after), tolerances
