@@ -14,8 +14,8 @@ The input gradient is the same computation: dy, with zeros between its pixels wh
 above one and a frame around it, correlated with the flipped and transposed kernel.
 
 The parameter gradient ``dw[k, o] = Σ_p x[start(p) + place(k)] · dy[p, o]`` keeps a tile of dw in
-registers and runs over p. Windows are cut into chunks, whose number depends on the shapes alone, and
-the chunks' sums are added in order, so the bits do not depend on the number of threads.
+registers and runs over p. Windows are cut into chunks, whose number depends on the shapes alone,
+and the chunks' sums are added in order, so the bits do not depend on the number of threads.
 """
 
 from functools import lru_cache

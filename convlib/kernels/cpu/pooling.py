@@ -2,8 +2,9 @@
 
 For each window and each of its pixels (u, v) the innermost loop runs over the channels, which are
 neighbours in memory, so it compiles to vector instructions: compare, select, store. Windows that
-hang over the border are cut to the pixels that exist, which is what padding with −∞ (or not counting
-it, for the mean) amounts to. A task is one image, so overlapping windows never meet across tasks.
+hang over the border are cut to the pixels that exist, which is what padding with −∞ (or not
+counting it, for the mean) amounts to. A task is one image, so overlapping windows never meet across
+tasks.
 """
 
 from numba import njit, prange
