@@ -1,0 +1,62 @@
+"""Checks of chapter 0: does everything work here, and how checks work."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from convlib.kernels import get_backend
+from convlib.kernels.scratch import Scratch
+from convlib.notebook.display import png_bytes
+from convlib.notebook.exercises import Hint, Result, check, number
+from convlib.notebook.style import figure
+
+
+def check_set_up() -> Result:
+    """Try on a small scale whatever the chapters rely on, and say what does not work."""
+    return _check_set_up()
+
+
+@check
+def _check_set_up() -> str:
+    if sys.version_info < (3, 11):
+        raise Hint(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    results = {}
+    for name in ("reference", "cpu"):
+        x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+        w = np.ones((3, 3, 1, 2), dtype=np.float32)
+        results[name] = np.empty((1, 2, 2, 2), dtype=np.float32)
+        backend = get_backend(name)
+        no_padding = ((0, 0), (0, 0))
+        backend.conv2d_forward(x, w, None, results[name], (1, 1), no_padding, (1, 1), 1, Scratch())
+    if not np.allclose(results["reference"], results["cpu"]):
+        raise Hint("The compiled convolution does not agree with its definition on this computer.")
+    fig, axes = figure(2, 1)
+    axes.plot([0, 1])
+    if not png_bytes(fig).startswith(b"\x89PNG"):
+        raise Hint("matplotlib does not draw here.")
+    try:
+        import anywidget
+        import ipywidgets
+    except ImportError as error:
+        raise Hint(f"The sliders and the drawing pad will not work: {error}.") from None
+    assert anywidget and ipywidgets
+    return "Python, the compiled kernels, the figures and the sliders work here."
+
+
+@check
+def check_steps_per_epoch(steps: object) -> str:
+    """Check how many batches of 64 it takes to show 60 000 images once."""
+    value = number(steps, "steps_per_epoch")
+    if value == 60_000 * 64:
+        raise Hint("That is the product. How many groups of 64 do 60 000 images make?")
+    if value == 937.5:
+        raise Hint("There is no half step. What happens to the images that do not fill a batch?")
+    if value == 937:
+        raise Hint("937 batches hold 59 968 images. The last 32 are shown too.")
+    if value == 938 * 5:
+        raise Hint("That is for all five epochs. One epoch shows every image once.")
+    if value != 938:
+        raise Hint("Divide the number of training images by the size of a batch.")
+    return "937 full batches, and one of 32 images."
