@@ -22,6 +22,22 @@ _CHUNKS = 64  # parts of the work that run in parallel; more than processors, ho
 _CORNER, _LIFT = 1, 2
 
 
+POINT_ERROR = 0.035
+STROKE_ERROR = 0.03
+ASPECT = -0.2
+ASPECT_SPREAD = 0.25
+SLANT = 0.18
+SLANT_SPREAD = 0.22
+TURN_SPREAD = 0.08
+WAVE = 0.035
+PEN = 1.15
+PEN_SPREAD = 0.3
+UNEVEN = 0.15
+EDGE = 1.2
+EDGE_SPREAD = 0.2
+SOFT_CORNERS = 0.25
+
+
 def _pack_skeletons():
     """Return the skeletons as arrays for the kernel.
 
@@ -162,15 +178,14 @@ with stamped_cache():
     @njit(cache=True)
     def _move_points(points, marks, first, last, state, moved):
         """Put the points of a skeleton where this sample has them: every one a little off."""
-        point_error = 0.035 * math.exp(0.4 * _normal(state))
-        stroke_error = 0.03
+        point_error = POINT_ERROR * math.exp(0.4 * _normal(state))
         shift_x = shift_y = 0.0
         for i in range(first, last):
             moved[i - first, 0] = points[i, 0] + shift_x + point_error * _normal(state)
             moved[i - first, 1] = points[i, 1] + shift_y + point_error * _normal(state)
             if marks[i] == _LIFT:
-                shift_x = stroke_error * _normal(state)
-                shift_y = stroke_error * _normal(state)
+                shift_x = STROKE_ERROR * _normal(state)
+                shift_y = STROKE_ERROR * _normal(state)
 
     @njit(cache=True)
     def _trace(moved, marks, first, last, corners, vertices):
@@ -199,13 +214,13 @@ with stamped_cache():
     @njit(cache=True)
     def _deform(vertices, count, state):
         """Bend, stretch, slant and turn the whole digit."""
-        aspect = math.exp(-0.25 + 0.22 * _normal(state))
-        slant = 0.18 + 0.22 * _normal(state)
-        angle = 0.08 * _normal(state)
+        aspect = math.exp(ASPECT + ASPECT_SPREAD * _normal(state))
+        slant = SLANT + SLANT_SPREAD * _normal(state)
+        angle = TURN_SPREAD * _normal(state)
         cosine, sine = math.cos(angle), math.sin(angle)
-        for wave in range(3):
+        for wave in range(4):
             axis = wave % 2
-            strength = 0.035 * _normal(state)
+            strength = WAVE * _normal(state)
             direction = 2 * math.pi * _uniform(state)
             frequency = 2 * math.pi * (0.4 + 0.8 * _uniform(state))
             phase = 2 * math.pi * _uniform(state)
@@ -227,9 +242,9 @@ with stamped_cache():
         for v in range(count):
             low_x, high_x = min(low_x, vertices[v, 0]), max(high_x, vertices[v, 0])
             low_y, high_y = min(low_y, vertices[v, 1]), max(high_y, vertices[v, 1])
-        width = 1.15 * math.exp(0.3 * _normal(state))
+        width = PEN * math.exp(PEN_SPREAD * _normal(state))
         scale = (_BOX - 2 * width) / max(high_x - low_x, high_y - low_y)
-        unevenness = 0.15 * _normal(state)
+        unevenness = UNEVEN * _normal(state)
         rhythm = 2 * math.pi * (0.5 + _uniform(state))
         phase = 2 * math.pi * _uniform(state)
         mass = mass_x = mass_y = 0.0
@@ -296,9 +311,10 @@ with stamped_cache():
                 style = styles[label] + int(number * _uniform(state))
                 first, last = starts[style], starts[style + 1]
                 _move_points(points, marks, first, last, state, moved[chunk])
-                corners = _uniform(state) > 0.25
+                corners = _uniform(state) > SOFT_CORNERS
                 count = _trace(moved[chunk], marks, first, last, corners, vertices[chunk])
                 _deform(vertices[chunk], count, state)
                 _fit(vertices[chunk], count, state)
-                edge = 1.2 * math.exp(0.2 * _normal(state))
+                edge = EDGE * math.exp(EDGE_SPREAD * _normal(state))
+                edge = min(edge, 1.6 * vertices[chunk, 0, 2])
                 _ink(vertices[chunk], count, edge, field[chunk], images[i])
