@@ -13,7 +13,7 @@ from pathlib import Path
 import numba
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_WITH_KERNELS = ("kernels", "datasets")
+_WITH_KERNELS = ("kernels/cpu", "datasets")
 
 
 @cache
