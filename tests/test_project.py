@@ -1,12 +1,14 @@
 """The files around the library: dependencies in step, an installable wheel, clean text."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.markers import default_environment
@@ -164,6 +166,44 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     assert command in readme and "python3 book.py read" in readme
 
 
+@pytest.fixture
+def chapter(tmp_path):
+    """Run a chapter whose only stored output is wrong; return pytest's exit status and words."""
+
+    def run(metadata: dict, **variables: str) -> tuple[int, str]:
+        cell = nbformat.v4.new_code_cell("print(1)", execution_count=1, id="only")
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="2\n")]
+        notebook = nbformat.v4.new_notebook(cells=[cell], metadata=metadata)
+        nbformat.write(notebook, tmp_path / "chapter.ipynb")
+        environment = {k: v for k, v in os.environ.items() if k != "CONVLIB_DATA"}
+        environment |= {"PYTHONPATH": str(ROOT), "CONVLIB_CACHE": str(tmp_path)}
+        environment |= {"XDG_CACHE_HOME": str(tmp_path)} | variables
+        command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider"]
+        command += ["-c", ROOT / "pyproject.toml", tmp_path / "chapter.ipynb"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout
+
+    return run
+
+
+def test_chapters_are_compared_strictly(chapter):
+    status, words = chapter({})
+    assert status == 1 and "1 failed" in words
+
+
+def test_a_chapter_without_its_data_set_is_skipped_with_the_reason(chapter, tmp_path):
+    needs = {"convlib": {"needs": "mnist"}}
+    status, words = chapter(needs)
+    assert status == 0 and "1 skipped" in words
+    assert "needs the data set mnist" in words and "CONVLIB_DATA" in words
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / f"{name}-ubyte.gz").touch()
+    status, words = chapter(needs, CONVLIB_DATA=str(tmp_path))
+    assert status == 1 and "1 failed" in words, "with the files there, the chapter must run"
+
+
 MACHINE_TRACES = re.compile(
     r"(?<![\w.~])/(?:tmp|root|home|Users)/\w+/|[A-Z]:\\+Users\\+\w|//[\w.]*(?:pypi|pythonhosted)\.org"
 )
@@ -175,8 +215,8 @@ def test_no_tracked_text_carries_the_paths_of_a_machine():
         pytest.skip("this folder is not a git checkout")
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
-        if not path.exists() or path == Path(__file__):
-            continue
+        if name.startswith("tests/") or not path.exists():
+            continue  # tests may need examples of such paths
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
