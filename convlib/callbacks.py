@@ -1,0 +1,220 @@
+"""Callbacks: what happens between epochs and batches of training."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["Callback", "EarlyStopping", "History", "LambdaCallback", "ModelCheckpoint"]
+
+
+class Callback:
+    """Base class: override what is needed.
+
+    Attributes
+    ----------
+    model : Sequential
+        Set before training begins. ``model.stop_training = True`` ends it after the epoch.
+    params : dict
+        ``epochs``, ``steps`` (batches per epoch) and ``verbose``.
+    """
+
+    model = None
+    params: dict = {}
+
+    def set_model(self, model) -> None:
+        """Remember the model."""
+        self.model = model
+
+    def set_params(self, params: dict) -> None:
+        """Remember what `fit` was asked to do."""
+        self.params = params
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Run when `fit` begins."""
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Run when `fit` ends of itself."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Run before epoch ``epoch``, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Run after an epoch with its loss and metrics, those of validation included."""
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Run before batch ``batch`` of an epoch, counted from 0."""
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Run after a batch with the epoch's loss and metrics so far."""
+
+
+class History(Callback):
+    """Keeps the loss and the metrics of every epoch; `fit` returns one.
+
+    Attributes
+    ----------
+    history : dict of lists
+        ``loss``, the metrics, and the same of validation with ``val_`` before.
+    epoch : list of int
+        The epochs, counted from 0.
+    """
+
+    def __init__(self):
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Append the epoch's values."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class _Monitor(Callback):
+    """Watches one value and knows whether it got better."""
+
+    def __init__(self, monitor, mode, min_delta=0.0):
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
+        if mode == "auto":
+            mode = "max" if "acc" in monitor else "min"
+        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        self.best = None
+
+    def _value(self, logs):
+        if self.monitor not in logs:
+            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
+            raise ValueError(
+                f"{type(self).__name__} cannot find {self.monitor!r} among "
+                f"{', '.join(map(repr, logs))}{hint}"
+            )
+        return logs[self.monitor]
+
+    def _is_better(self, value, than) -> bool:
+        if than is None:
+            return not np.isnan(value)
+        gain = value - than if self.mode == "max" else than - value
+        return gain > self.min_delta
+
+
+class EarlyStopping(_Monitor):
+    """Stop training when a value has not got better for some epochs.
+
+    Parameters
+    ----------
+    monitor : str, default 'val_loss'
+    min_delta : float, default 0
+        What counts as better.
+    patience : int, default 0
+        Epochs without anything better that are allowed.
+    verbose : {0, 1}, default 0
+    mode : {'auto', 'min', 'max'}, default 'auto'
+        'auto' takes accuracies for better when larger, everything else when smaller.
+    baseline : float, optional
+        The first value has to be better than this one.
+    restore_best_weights : bool, default False
+        Whether to go back to the weights of the best epoch at the end.
+    start_from_epoch : int, default 0
+        Epochs before this one are not looked at.
+
+    Attributes
+    ----------
+    stopped_epoch : int
+        The epoch, counted from 0, after which training stopped; 0 if it ran to its end.
+    best_epoch : int
+    """
+
+    def __init__(
+        self,
+        monitor="val_loss",
+        min_delta=0,
+        patience=0,
+        verbose=0,
+        mode="auto",
+        baseline=None,
+        restore_best_weights=False,
+        start_from_epoch=0,
+    ):
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+
+    def on_train_begin(self, logs=None):
+        """Begin anew."""
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best = self._best_weights = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Compare, and stop if patience is over."""
+        value = self._value(logs or {})
+        if epoch < self.start_from_epoch:
+            return
+        self.wait += 1
+        if self._is_better(value, self.best):
+            if self.baseline is None or self._is_better(value, self.baseline):
+                self.wait = 0
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self._best_weights = self.model.get_weights()
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        """Say that training stopped, and restore the best weights."""
+        if self.stopped_epoch and self.verbose:
+            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self._best_weights is not None:
+            self.model.set_weights(self._best_weights)
+
+
+class ModelCheckpoint(_Monitor):
+    """Save the model after every epoch, or after every one that is the best so far.
+
+    Parameters
+    ----------
+    filepath : str or path
+        May contain ``{epoch}`` (counted from 1) and the names of logged values, as in
+        ``'model-{epoch:02d}-{val_loss:.3f}.npz'``.
+    monitor : str, default 'val_loss'
+    verbose : {0, 1}, default 0
+    save_best_only : bool, default False
+    mode : {'auto', 'min', 'max'}, default 'auto'
+    """
+
+    def __init__(self, filepath, monitor="val_loss", verbose=0, save_best_only=False, mode="auto"):
+        super().__init__(monitor, mode)
+        self.filepath, self.verbose = os.fspath(filepath), verbose
+        self.save_best_only = save_best_only
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save if it is time to."""
+        if self.save_best_only:
+            value = self._value(logs or {})
+            if not self._is_better(value, self.best):
+                return
+            self.best = value
+        path = self.filepath.format(epoch=epoch + 1, **(logs or {}))
+        self.model.save(path)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: saved {path}")
+
+
+class LambdaCallback(Callback):
+    """Calls the given functions, each with the arguments of the method of the same name."""
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable | None = None,
+        on_epoch_end: Callable | None = None,
+        on_train_begin: Callable | None = None,
+        on_train_end: Callable | None = None,
+        on_train_batch_begin: Callable | None = None,
+        on_train_batch_end: Callable | None = None,
+    ):
+        given = {name: value for name, value in locals().items() if name.startswith("on_")}
+        for name, function in given.items():
+            if function is not None:
+                setattr(self, name, function)

@@ -1,0 +1,290 @@
+"""Losses: one number per sample, and its derivative."""
+
+import numpy as np
+
+from convlib.layers import Work
+
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Loss",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "get",
+]
+
+
+class Loss:
+    """What training makes small: the mean over the samples of one number each.
+
+    Constructor arguments are kept as attributes of the same name.
+    """
+
+    name = "loss"
+
+    def check_output(self, output_shape: tuple) -> None:
+        """Raise ValueError if a model with such outputs, None first, cannot have this loss."""
+
+    def targets(self, y, output_shape: tuple, dtype: str) -> np.ndarray:
+        """Return the user's ``y`` checked against the model's output, ready for batches.
+
+        Raises
+        ------
+        ValueError
+            If shape or values do not fit.
+        """
+        return _matching(y, output_shape, dtype, self.name)
+
+    def encode(self, y: np.ndarray, buffer: np.ndarray, work: Work) -> np.ndarray:
+        """Return a batch of targets as the kernels want it, written to ``buffer`` if need be."""
+        return y
+
+    def saved(self, output_shape: tuple) -> dict:
+        """Return what forward keeps for backward, as `layers.Step.saved` does."""
+        return {}
+
+    def forward(self, x, target, losses, work: Work) -> None:
+        """Write the loss of each row of x, the model's output, to ``losses``."""
+        raise NotImplementedError
+
+    def backward(self, x, target, dx, scale: float, work: Work) -> None:
+        """Write ``scale`` times the derivative of each row's loss to ``dx``."""
+        raise NotImplementedError
+
+    def prediction(self, x: np.ndarray, work: Work) -> np.ndarray:
+        """Return what metrics should compare with the targets."""
+        return x
+
+    def get_config(self) -> dict:
+        """Return the constructor arguments that make an equal loss."""
+        return dict(vars(self))
+
+
+def _numbers(y, name):
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y for {name} must be numbers, got an array of {y.dtype}")
+    return y
+
+
+def _matching(y, output_shape, dtype, name) -> np.ndarray:
+    """Return y in the shape of the model's output; ``(n,)`` and ``(n, 1)`` are the same."""
+    y = _numbers(y, name)
+    if y.ndim == 1 and output_shape[1:] == (1,):
+        y = y[:, None]
+    if y.shape[1:] != output_shape[1:]:
+        raise ValueError(
+            f"y for {name} must have the shape of the model's output, "
+            f"(samples, {', '.join(map(str, output_shape[1:]))}), got {y.shape}"
+        )
+    return np.ascontiguousarray(y, dtype)
+
+
+def _require_classes(output_shape, name):
+    if len(output_shape) != 2:
+        raise ValueError(
+            f"{name} needs one row of class scores per sample, but the model gives {output_shape}; "
+            f"add Flatten and Dense"
+        )
+    if output_shape[1] < 2:
+        raise ValueError(
+            f"{name} needs an output per class, at least two, but the model has one output; "
+            f"for yes or no use binary_crossentropy"
+        )
+
+
+def _checked_smoothing(value):
+    if not 0 <= value <= 1:
+        raise ValueError(f"label_smoothing must lie from 0 to 1, got {value!r}")
+    return value
+
+
+class _ClassLoss(Loss):
+    """Cross-entropy between a distribution over classes and the model's."""
+
+    def check_output(self, output_shape):  # noqa: D102
+        _require_classes(output_shape, self.name)
+
+    def saved(self, output_shape):  # noqa: D102
+        return {"probabilities": (output_shape, None)} if self.from_logits else {}
+
+    def forward(self, x, target, losses, work):  # noqa: D102
+        if self.from_logits:
+            probabilities = work.saved["probabilities"]
+            work.kernels.softmax_cross_entropy_forward(x, target, losses, probabilities)
+        else:
+            work.kernels.categorical_cross_entropy_forward(x, target, losses)
+
+    def backward(self, x, target, dx, scale, work):  # noqa: D102
+        kernels = work.kernels
+        if self.from_logits:
+            probabilities = work.saved["probabilities"]
+            kernels.softmax_cross_entropy_backward(probabilities, target, dx, scale)
+        else:
+            kernels.categorical_cross_entropy_backward(x, target, dx, scale)
+
+
+class CategoricalCrossentropy(_ClassLoss):
+    """Cross-entropy for one-hot rows, as `utils.to_categorical` makes them.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        Whether the model's output is still to go through softmax.
+    label_smoothing : float, default 0
+        Share of the target that is spread evenly over all classes.
+    """
+
+    name = "categorical_crossentropy"
+
+    def __init__(self, from_logits=False, label_smoothing=0.0):
+        self.from_logits = from_logits
+        self.label_smoothing = _checked_smoothing(label_smoothing)
+
+    def targets(self, y, output_shape, dtype):  # noqa: D102
+        y = _numbers(y, self.name)
+        if y.ndim == 1 or y.shape[1:] == (1,):
+            raise ValueError(
+                f"y for categorical_crossentropy must be one-hot rows of shape (samples, "
+                f"{output_shape[1]}), got class labels of shape {y.shape}; use "
+                f"convlib.utils.to_categorical(y, {output_shape[1]}) or the loss "
+                f"'sparse_categorical_crossentropy'"
+            )
+        return super().targets(y, output_shape, dtype)
+
+    def encode(self, y, buffer, work):  # noqa: D102
+        if not self.label_smoothing:
+            return y
+        np.multiply(y, 1 - self.label_smoothing, out=buffer)
+        buffer += self.label_smoothing / y.shape[1]
+        return buffer
+
+
+class SparseCategoricalCrossentropy(_ClassLoss):
+    """Cross-entropy for class labels, whole numbers from 0 on.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        Whether the model's output is still to go through softmax.
+    """
+
+    name = "sparse_categorical_crossentropy"
+
+    def __init__(self, from_logits=False):
+        self.from_logits = from_logits
+
+    def targets(self, y, output_shape, dtype):  # noqa: D102
+        y, classes = _numbers(y, self.name), output_shape[1]
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim != 1:
+            raise ValueError(
+                f"y for sparse_categorical_crossentropy must be class labels of shape (samples,), "
+                f"got shape {y.shape}; for one-hot rows use the loss 'categorical_crossentropy'"
+            )
+        with np.errstate(invalid="ignore"):
+            labels = y.astype(np.int64)
+        wrong = np.flatnonzero((labels != y) | (labels < 0) | (labels >= classes))
+        if wrong.size:
+            raise ValueError(
+                f"labels for a model with {classes} outputs must be whole numbers from 0 to "
+                f"{classes - 1}, got {y[wrong[0]]} at index {wrong[0]}"
+            )
+        return labels
+
+    def encode(self, y, buffer, work):
+        """Turn labels into one-hot rows: they are rows of the identity matrix."""
+        identity = work.saved.get("identity")
+        if identity is None:
+            identity = work.saved["identity"] = np.eye(buffer.shape[1], dtype=buffer.dtype)
+        work.kernels.gather(identity, y, buffer)
+        return buffer
+
+
+class BinaryCrossentropy(Loss):
+    """Cross-entropy for outputs that are each a yes (1) or no (0); the mean over the outputs.
+
+    Parameters
+    ----------
+    from_logits : bool, default False
+        Whether the model's output is still to go through a sigmoid.
+    label_smoothing : float, default 0
+        Targets move this share of the way towards one half.
+    """
+
+    name = "binary_crossentropy"
+
+    def __init__(self, from_logits=False, label_smoothing=0.0):
+        self.from_logits = from_logits
+        self.label_smoothing = _checked_smoothing(label_smoothing)
+
+    def targets(self, y, output_shape, dtype):  # noqa: D102
+        targets = super().targets(y, output_shape, dtype)
+        wrong = targets[(targets < 0) | (targets > 1)]
+        if wrong.size:
+            raise ValueError(f"y for binary_crossentropy must lie from 0 to 1, got {wrong[0]:g}")
+        return targets
+
+    def encode(self, y, buffer, work):  # noqa: D102
+        if not self.label_smoothing:
+            return y
+        np.multiply(y, 1 - self.label_smoothing, out=buffer)
+        buffer += self.label_smoothing / 2
+        return buffer
+
+    def forward(self, x, target, losses, work):  # noqa: D102
+        if self.from_logits:
+            work.kernels.sigmoid_cross_entropy_forward(x, target, losses)
+        else:
+            work.kernels.binary_cross_entropy_forward(x, target, losses)
+
+    def backward(self, x, target, dx, scale, work):  # noqa: D102
+        if self.from_logits:
+            work.kernels.sigmoid_cross_entropy_backward(x, target, dx, scale)
+        else:
+            work.kernels.binary_cross_entropy_backward(x, target, dx, scale)
+
+
+class MeanSquaredError(Loss):
+    """Mean over a sample's outputs of ``(prediction − target)²``."""
+
+    name = "mean_squared_error"
+
+    def forward(self, x, target, losses, work):  # noqa: D102
+        work.kernels.mean_squared_error_forward(x, target, losses)
+
+    def backward(self, x, target, dx, scale, work):  # noqa: D102
+        work.kernels.mean_squared_error_backward(x, target, dx, scale)
+
+
+_BY_CLASS = {
+    cls.__name__: cls
+    for cls in (
+        BinaryCrossentropy,
+        CategoricalCrossentropy,
+        MeanSquaredError,
+        SparseCategoricalCrossentropy,
+    )
+}
+_BY_NAME = {cls.name: cls for cls in _BY_CLASS.values()} | {"mse": MeanSquaredError}
+
+
+def get(identifier) -> Loss:
+    """Return a loss from its name, from its saved form, or as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if isinstance(identifier, Loss):
+        return identifier
+    if isinstance(identifier, str) and identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    if isinstance(identifier, dict) and identifier.get("class") in _BY_CLASS:
+        return _BY_CLASS[identifier["class"]](**identifier["config"])
+    raise ValueError(
+        f"loss must be one of {', '.join(map(repr, sorted(_BY_NAME)))} or an object from "
+        f"convlib.losses, got {identifier!r}"
+    )

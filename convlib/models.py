@@ -1,0 +1,842 @@
+"""Models: a stack of layers that can be trained, asked, looked into, saved and loaded."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from convlib import callbacks as callbacks_module
+from convlib import fusion, layers, losses, metrics, optimizers, storage, utils
+from convlib.kernels import get_backend
+from convlib.layers import Input, Layer
+from convlib.plan import Parameters, Plan
+from convlib.progress import Progress, checked_verbosity
+
+__all__ = ["Sequential", "load_model"]
+
+
+class Sequential:
+    """Layers, one after the other.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        May begin with an `Input`.
+    name : str, default 'sequential'
+    dtype : {'float32', 'float64'}, default 'float32'
+        Of weights and computations; float64 is for checking gradients.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    history : History or None
+        Of the latest `fit`, also if that was interrupted.
+    stop_training : bool
+        A callback sets it to end `fit` after the epoch.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer] | None = None, name: str = "sequential", dtype="float32"
+    ):
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        self.name, self.dtype = name, dtype
+        self.layers: list[Layer] = []
+        self.optimizer = self.loss = self.history = None
+        self.stop_training = False
+        self._metrics: list = []
+        self._backend, self._fuse = "auto", True
+        self._sample_shape: tuple[int, ...] | None = None
+        self._forget_plans()
+        for layer in layers or ():
+            self.add(layer)
+
+    def __getstate__(self):
+        """Return what a copy or a pickle needs: everything but the memory of the plans."""
+        return {**vars(self), "_parameters": None, "_training": None, "_prediction": None}
+
+    # Building
+
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer on top.
+
+        Raises
+        ------
+        ValueError
+            If the layer does not fit on what is there; the model is not changed then.
+        """
+        if isinstance(layer, Input):
+            if self.layers or self._sample_shape is not None:
+                raise ValueError("Input must come first, and only once")
+            self._sample_shape = layer.shape
+            return
+        if not isinstance(layer, Layer):
+            hint = ""
+            if isinstance(layer, type):
+                hint = f"; the class itself was given, write {layer.__name__}(...)"
+            raise TypeError(f"add takes a layer from convlib.layers, got {layer!r}{hint}")
+        if layer in self.layers:
+            raise ValueError(f"{layer.label} is in the model already; make a new layer")
+        sample_shape = self._checked_sample_shape(layer)
+        name_before = layer.name
+        layer.name = self._name_for(layer)
+        if sample_shape is not None:
+            try:
+                self._build_layer(layer, self.output_shape or (None, *sample_shape))
+            except ValueError:
+                layer.name = name_before
+                raise
+        self._sample_shape = sample_shape
+        self.layers.append(layer)
+        self._forget_plans()
+
+    def _checked_sample_shape(self, layer):
+        """Return the shape of the model's samples once ``layer`` is added, None if not known."""
+        given = layer.given_shape
+        if given is None or given == self._sample_shape and not self.layers:
+            return self._sample_shape
+        if not self.layers and self._sample_shape is None:
+            return given
+        if self.output_shape is None and self.layers:
+            raise ValueError(
+                f"only the first layer of a model takes input_shape, not {layer.label}"
+            )
+        before = self.layers[-1].label if self.layers else "Input"
+        arriving = self.output_shape[1:] if self.layers else self._sample_shape
+        if given != arriving:
+            raise ValueError(
+                f"{layer.label} was given input_shape={given}, but {before} before it gives "
+                f"{arriving}; leave input_shape out"
+            )
+        return self._sample_shape
+
+    def _name_for(self, layer):
+        taken = {other.name for other in self.layers}
+        if layer.name is None:
+            kind = type(layer).__name__.lower()
+            return next(n for k in range(1, len(taken) + 2) if (n := f"{kind}_{k}") not in taken)
+        if layer.name in taken:
+            raise ValueError(f"there is a layer named {layer.name!r} in the model already")
+        return layer.name
+
+    def _build_layer(self, layer, input_shape):
+        if layer.built and layer.dtype != self.dtype:
+            raise ValueError(
+                f"{layer.label} has weights of {layer.dtype}, the model works in {self.dtype}"
+            )
+        layer.dtype = self.dtype
+        layer.build(input_shape)
+
+    def pop(self) -> Layer:
+        """Take the top layer off and return it."""
+        if not self.layers:
+            raise ValueError("there is no layer to take off")
+        self._forget_plans()
+        return self.layers.pop()
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the weights of a model whose first layer had no ``input_shape``.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            Number of samples, given as None, and the shape of one, as in ``(None, 28, 28, 1)``.
+        """
+        input_shape = tuple(input_shape)
+        if not input_shape or input_shape[0] is not None:
+            raise ValueError(
+                f"input_shape must begin with None for the number of samples, got {input_shape}"
+            )
+        sample_shape = layers.checked_shape(input_shape[1:], "input_shape")
+        if self._sample_shape not in (None, sample_shape):
+            raise ValueError(
+                f"the model was built for samples of shape {self._sample_shape}, got {sample_shape}"
+            )
+        shape = (None, *sample_shape)
+        for layer in self.layers:
+            self._build_layer(layer, shape)
+            shape = layer.output_shape
+        self._sample_shape = sample_shape
+
+    @property
+    def built(self) -> bool:
+        """Whether the shapes are known and the weights are there."""
+        return bool(self.layers) and self._sample_shape is not None
+
+    @property
+    def input_shape(self) -> tuple | None:
+        """Shape of the input, None first for the number of samples."""
+        return None if self._sample_shape is None else (None, *self._sample_shape)
+
+    @property
+    def output_shape(self) -> tuple | None:
+        """Shape of the output, None first for the number of samples."""
+        return self.layers[-1].output_shape if self.layers else None
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return a layer by its name or by its place."""
+        if (name is None) == (index is None):
+            raise ValueError("get_layer takes a name or an index, one of them")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"there are {len(self.layers)} layers, got index {index}")
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = ", ".join(repr(layer.name) for layer in self.layers)
+        raise ValueError(f"there is no layer named {name!r}; there are {known}")
+
+    def _require_built(self, purpose):
+        if not self.layers:
+            raise ValueError(f"the model has no layers yet; add some before {purpose}")
+        if not self.built:
+            raise ValueError(
+                f"the shape of the samples is not known yet; give the first layer "
+                f"input_shape=..., or call build, before {purpose}"
+            )
+
+    # Weights
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """The weight arrays themselves, layer by layer."""
+        return [weight for layer in self.layers for weight in layer.weights]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all weights, in Keras' order and layout."""
+        return [weight.copy() for weight in self.weights]
+
+    def set_weights(self, weights: Iterable) -> None:
+        """Replace the values of all weights; shapes as in `get_weights`."""
+        self._require_built("set_weights")
+        layers.assign_weights(self.weights, weights, f"model {self.name!r}")
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        self._require_built("count_params")
+        return sum(layer.count_params() for layer in self.layers)
+
+    def summary(self, line_length: int | None = None, print_fn: Callable | None = None) -> None:
+        """Print a table of the layers, their output shapes and numbers of weights.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            Width in characters; 65, or more where a name is long, if not given.
+        print_fn : function, optional
+            Called with each line instead of `print`.
+        """
+        self._require_built("summary")
+        say = print_fn or print
+        rows = [("Layer (type)", "Output Shape", "Param #")]
+        rows += [
+            (
+                f"{layer.name} ({type(layer).__name__})",
+                f"{layer.output_shape}",
+                layer.count_params(),
+            )
+            for layer in self.layers
+        ]
+        first, second = (max(len(row[column]) for row in rows) + 2 for column in (0, 1))
+        width = line_length or max(65, first + second + 10)
+        first, second = max(first, width * 45 // 100), max(second, width * 40 // 100)
+        say("_" * width)
+        for number, (name, shape, count) in enumerate(rows):
+            say(f"{name:{first}}{shape:{second}}{count}")
+            say(("_" if 0 < number < len(self.layers) else "=") * width)
+        total = self.count_params()
+        trainable = sum(
+            getattr(layer, name).size for layer in self.layers for name in layer.trainable_names
+        )
+        say(f"Total params: {total:,}")
+        say(f"Trainable params: {trainable:,}")
+        say(f"Non-trainable params: {total - trainable:,}")
+
+    # Compiling
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        metrics: Sequence | None = None,
+        *,
+        backend: str = "auto",
+        fuse: bool = True,
+    ) -> None:
+        """Say how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer, default 'rmsprop'
+        loss : str or Loss
+        metrics : sequence of str or Metric, optional
+            'accuracy' stands for the kind that fits the model.
+        backend : {'auto', 'cpu', 'reference'}, default 'auto'
+            Which kernels compute.
+        fuse : bool, default True
+            Whether neighbouring steps are computed as one where `convlib.fusion` knows how.
+
+        Raises
+        ------
+        ValueError
+            If a name is not known.
+        """
+        if loss is None:
+            raise ValueError("compile needs a loss, for instance loss='categorical_crossentropy'")
+        wanted = [metrics] if isinstance(metrics, str) else list(metrics or ())
+        for metric in wanted:
+            _check_metric(metric)
+        new_optimizer, new_loss = optimizers.get(optimizer), losses.get(loss)
+        get_backend(backend)
+        self.optimizer, self.loss, self._metrics = new_optimizer, new_loss, wanted
+        self._backend, self._fuse = backend, bool(fuse)
+        self._forget_plans()
+
+    def _require_compiled(self, purpose):
+        if self.loss is None:
+            raise ValueError(
+                f"the model must be compiled before {purpose}: call "
+                f"compile(optimizer=..., loss=..., metrics=[...])"
+            )
+
+    # Plans
+
+    def _forget_plans(self):
+        self._parameters = self._training = self._prediction = None
+
+    def _steps(self):
+        return [step for layer in self.layers for step in layer.steps()]
+
+    def _plan(self, steps, batch_size, **options) -> Plan:
+        kernels = get_backend(self._backend)
+        return Plan(steps, self._sample_shape, batch_size, kernels, self.dtype, **options)
+
+    def _training_plan(self, batch_size: int) -> Plan:
+        """Return the plan that trains and evaluates."""
+        if self._parameters is None or not self._parameters.are_current():
+            self._parameters = Parameters(self.layers, self.dtype)
+            self._training = None
+        self.optimizer.build(self._parameters.values)
+        if self._training is None or self._training.batch_size < batch_size:
+            steps = [*self._steps(), self.loss]
+            *steps, loss = fusion.fuse(steps) if self._fuse else steps
+            options = {"parameters": self._parameters, "loss": loss}
+            self._training = self._plan(steps, batch_size, **options)
+        return self._training
+
+    def _prediction_plan(self, batch_size: int) -> Plan:
+        if self._prediction is None or self._prediction.batch_size < batch_size:
+            steps = fusion.fuse(self._steps()) if self._fuse else self._steps()
+            self._prediction = self._plan(steps, batch_size)
+        return self._prediction
+
+    # Data
+
+    def _samples(self, x, purpose: str) -> np.ndarray:
+        """Return x checked, in the model's dtype; build the model if its shape was not known."""
+        if not self.layers:
+            self._require_built(purpose)
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(f"x must be numbers, got an array of {x.dtype}")
+        if x.ndim < 2 or len(x) == 0:
+            raise ValueError(
+                f"x must hold at least one sample, its first axis counting them, got shape "
+                f"{x.shape}"
+            )
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        if x.shape[1:] != self._sample_shape:
+            raise ValueError(self._shape_message(x))
+        _warn_if_unscaled(x)
+        return np.ascontiguousarray(x, self.dtype)
+
+    def _shape_message(self, x):
+        expected = ", ".join(map(str, self._sample_shape))
+        message = f"x must have the shape (samples, {expected}), got {x.shape}"
+        if (*x.shape[1:], 1) == self._sample_shape:
+            return f"{message}; add the axis of channels with x[..., None]"
+        if x.shape == self._sample_shape:
+            return f"{message}; one sample alone is x[None]"
+        if x.ndim == 4 and x.shape[1:3] == self._sample_shape[:2]:
+            return (
+                f"{message}: the images have {x.shape[3]} channels, "
+                f"{self.layers[0].label} was built for {self._sample_shape[2]}"
+            )
+        return message
+
+    def _samples_and_targets(self, x, y, purpose):
+        self._require_compiled(purpose)
+        if y is None:
+            raise ValueError(f"{purpose} needs targets y beside x")
+        x = self._samples(x, purpose)
+        y = np.asarray(y)
+        if y.ndim == 0 or len(y) != len(x):
+            raise ValueError(
+                f"x and y must hold the same number of samples, got {len(x)} and "
+                f"{len(y) if y.ndim else 'a single number'}"
+            )
+        self.loss.check_output(self.output_shape)
+        return x, self.loss.targets(y, self.output_shape, self.dtype)
+
+    def _resolved_metrics(self, y):
+        labels = y.ndim == 1
+        resolved = [metrics.get(metric, self.output_shape, labels) for metric in self._metrics]
+        for metric in resolved:
+            metric.reset_state()
+        return resolved
+
+    # Training
+
+    def fit(
+        self,
+        x,
+        y,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose="auto",
+        callbacks: Sequence | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple | None = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> callbacks_module.History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array (samples, ...)
+            Numbers near 0 to 1 or −1 to 1; converted to the model's dtype.
+        y : array
+            What the loss wants: one-hot rows, labels, numbers.
+        batch_size : int, default 32
+        epochs : int, default 1
+            The number of the last epoch; as many are run as there are after ``initial_epoch``.
+        verbose : {'auto', 0, 1, 2}
+            Nothing (0), a progress bar (1, 'auto'), or one line per epoch (2).
+        callbacks : sequence of Callback, optional
+        validation_split : float, default 0
+            Share of the samples, the last ones, that are kept for validation.
+        validation_data : (x, y), optional
+            Data for validation; takes precedence.
+        shuffle : bool, default True
+            Whether to take the samples in a new random order in every epoch.
+        initial_epoch : int, default 0
+
+        Returns
+        -------
+        History
+            The loss and metrics of each epoch; also kept as ``model.history``.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or a gradient is NaN or infinite. The weights are then those from before
+            that batch, and the message says whether the data or the training is to blame.
+        """
+        x, y = self._samples_and_targets(x, y, "fit")
+        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        epochs, initial_epoch = (
+            _count("epochs", epochs, 0),
+            _count("initial_epoch", initial_epoch, 0),
+        )
+        verbose = checked_verbosity(verbose)
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError("validation_data must be a pair (x, y)")
+            validation = self._samples_and_targets(*validation_data, "validation")
+        elif validation_split:
+            (x, y), validation = _split(x, y, validation_split)
+
+        batch_size = min(batch_size, len(x))
+        plan = self._training_plan(batch_size)
+        steps = math.ceil(len(x) / batch_size)
+        self.history = callbacks_module.History()
+        self.stop_training = False
+        params = {"epochs": epochs, "steps": steps, "verbose": verbose}
+        hooks = _Hooks([self.history, *(callbacks or ())], self, params)
+        order = np.arange(len(x))
+        hooks.call("on_train_begin")
+        for epoch in range(initial_epoch, epochs):
+            hooks.call("on_epoch_begin", epoch)
+            if shuffle:
+                utils.random_generator().shuffle(order)
+            with Progress(steps, f"Epoch {epoch + 1}/{epochs}", verbose) as progress:
+                logs = self._run_epoch(plan, x, y, batch_size, order, epoch, hooks, progress)
+                if validation:
+                    validated = self._evaluate(*validation, batch_size)
+                    logs |= {f"val_{name}": value for name, value in validated.items()}
+                progress.finish(logs)
+            hooks.call("on_epoch_end", epoch, logs)
+            if self.stop_training:
+                break
+        hooks.call("on_train_end")
+        return self.history
+
+    def _run_epoch(self, plan, x, y, batch_size, order, epoch, hooks, progress):
+        """Train on every sample once and return the means of loss and metrics."""
+        measures = self._resolved_metrics(y)
+        y_buffer = np.empty((batch_size, *y.shape[1:]), y.dtype)
+        total, seen = 0.0, 0
+
+        def logs():
+            return {"loss": total / seen} | {m.name: m.result() for m in measures}
+
+        for batch, start in enumerate(range(0, len(x), batch_size)):
+            hooks.call_batch("on_train_batch_begin", batch)
+            samples = plan.load(x, start, start + batch_size, order)
+            chosen = order[start : start + samples]
+            # 'clip' only keeps NumPy from buffering: the indices are in range.
+            y_batch = np.take(y, chosen, axis=0, out=y_buffer[:samples], mode="clip")
+            loss, prediction = self._train(plan, samples, y_batch)
+            if loss is None:
+                raise FloatingPointError(
+                    f"stopped in batch {batch + 1} of epoch {epoch + 1}: "
+                    f"{self._diagnosis(x, y, chosen)}"
+                )
+            total, seen = total + loss, seen + samples
+            for measure in measures:
+                measure.update_state(y_batch, prediction)
+            progress.update(batch + 1, logs)
+            hooks.call_batch("on_train_batch_end", batch, logs)
+        return logs()
+
+    def _train(self, plan, samples, y):
+        """Take one step on the loaded batch; return the sum of its losses and the predictions.
+
+        None for the loss says that it or a gradient is not finite; nothing has changed then.
+        """
+        plan.forward(samples, training=True)
+        each, prediction = plan.losses(samples, y)
+        total = float(each.sum(dtype=np.float64))
+        plan.backward_from_loss(samples)
+        if not math.isfinite(total) or not self._parameters.gradients_are_finite():
+            return None, prediction
+        parameters = self._parameters
+        self.optimizer.update(plan.kernels, parameters.values, parameters.gradients)
+        plan.commit(samples)
+        return total, prediction
+
+    def _diagnosis(self, x, y, chosen):
+        """Return why the loss or a gradient of these samples is not finite."""
+        kept = "The weights are those from before this batch."
+        for name, data in (("x", x), ("y", y)):
+            bad = ~np.isfinite(data[chosen]).reshape(len(chosen), -1).all(1)
+            if bad.any():
+                return f"sample {chosen[bad][0]} of {name} holds NaN or infinity. {kept}"
+        return (
+            f"the data are finite, but the loss or a gradient is not: training has diverged. Try "
+            f"a smaller learning_rate than {self.optimizer.learning_rate:g}, or inputs scaled to "
+            f"0 … 1. {kept}"
+        )
+
+    def train_on_batch(self, x, y, return_dict: bool = False):
+        """Take one training step on these samples.
+
+        Returns
+        -------
+        float, list or dict
+            The batch's loss, followed by the metrics if there are any; see `evaluate`.
+        """
+        x, y = self._samples_and_targets(x, y, "train_on_batch")
+        plan = self._training_plan(len(x))
+        plan.load(x, 0, len(x))
+        loss, prediction = self._train(plan, len(x), y)
+        if loss is None:
+            raise FloatingPointError(f"stopped: {self._diagnosis(x, y, np.arange(len(x)))}")
+        measures = self._resolved_metrics(y)
+        for measure in measures:
+            measure.update_state(y, prediction)
+        logs = {"loss": loss / len(x)} | {m.name: m.result() for m in measures}
+        return _results(logs, return_dict)
+
+    # Asking
+
+    def evaluate(
+        self, x, y, batch_size: int | None = None, verbose="auto", return_dict: bool = False
+    ):
+        """Return loss and metrics, without training.
+
+        Parameters
+        ----------
+        x, y : arrays
+            As for `fit`.
+        batch_size : int, default 32
+        verbose : {'auto', 0, 1, 2}
+        return_dict : bool, default False
+
+        Returns
+        -------
+        float, list or dict
+            The mean loss alone if there are no metrics, else ``[loss, metric, ...]``; with
+            ``return_dict`` always a dict.
+        """
+        x, y = self._samples_and_targets(x, y, "evaluate")
+        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        verbose = checked_verbosity(verbose)
+        with Progress(math.ceil(len(x) / batch_size), "Evaluation", verbose) as progress:
+            logs = self._evaluate(x, y, batch_size, progress)
+            progress.finish(logs)
+        return _results(logs, return_dict)
+
+    def test_on_batch(self, x, y, return_dict: bool = False):
+        """Return loss and metrics of these samples, taken as one batch; see `evaluate`."""
+        return self.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=return_dict)
+
+    def _evaluate(self, x, y, batch_size, progress=None):
+        plan = self._training_plan(min(batch_size, len(x)))
+        measures = self._resolved_metrics(y)
+        total = 0.0
+        for batch, start in enumerate(range(0, len(x), batch_size)):
+            samples = plan.load(x, start, start + batch_size)
+            plan.forward(samples, training=False)
+            y_batch = y[start : start + samples]
+            each, prediction = plan.losses(samples, y_batch)
+            total += float(each.sum(dtype=np.float64))
+            for measure in measures:
+                measure.update_state(y_batch, prediction)
+            if progress:
+                progress.update(batch + 1, dict)
+        return {"loss": total / len(x)} | {m.name: m.result() for m in measures}
+
+    def predict(self, x, batch_size: int | None = None, verbose="auto") -> np.ndarray:
+        """Return the model's output for every sample.
+
+        Parameters
+        ----------
+        x : array (samples, ...)
+        batch_size : int, default 32
+        verbose : {'auto', 0, 1, 2}
+            Unlike `fit` it stays silent unless a bar can be drawn.
+        """
+        x = self._samples(x, "predict")
+        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        plan = self._prediction_plan(min(batch_size, len(x)))
+        result = np.empty((len(x), *self.output_shape[1:]), self.dtype)
+        bar = 1 if checked_verbosity(verbose) == 1 else 0
+        with Progress(math.ceil(len(x) / batch_size), "Prediction", bar) as progress:
+            for batch, start in enumerate(range(0, len(x), batch_size)):
+                samples = plan.load(x, start, start + batch_size)
+                result[start : start + samples] = plan.forward(samples, training=False)
+                progress.update(batch + 1, dict)
+        return result
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """Return the model's output for these samples, taken as one batch."""
+        return self.predict(x, batch_size=len(x), verbose=0)
+
+    # Looking inside
+
+    def layer_outputs(self, x) -> list[np.ndarray]:
+        """Return what every layer makes of x, after its activation, in inference mode.
+
+        Parameters
+        ----------
+        x : array (samples, ...)
+
+        Returns
+        -------
+        list of arrays
+            One for each of ``layers``, ``(samples, ...)``.
+        """
+        x = self._samples(x, "layer_outputs")
+        steps_of = [layer.steps() for layer in self.layers]
+        plan = self._plan([step for steps in steps_of for step in steps], len(x))
+        plan.load(x, 0, len(x))
+        outputs, current, running = [], x, plan.each_output(len(x))
+        for steps in steps_of:
+            for _ in steps:
+                current = next(running)
+            outputs.append(current.copy())
+        return outputs
+
+    def input_gradient(self, x, output=None, before_softmax: bool = False) -> np.ndarray:
+        """Return the derivative of one output with respect to every number in x.
+
+        Inference mode: no dropout, running statistics.
+
+        Parameters
+        ----------
+        x : array (samples, ...)
+        output : int or array of int, optional
+            Which output, one for all samples or one for each (counted through the flattened
+            output); by default each sample's largest.
+        before_softmax : bool, default False
+            Whether to differentiate the score that goes into a final softmax instead of the
+            probability that comes out. A sure network's probabilities hardly move any more, so
+            that their gradients fade; scores do not.
+
+        Returns
+        -------
+        array of the shape of x
+        """
+        x = self._samples(x, "input_gradient")
+        steps = self._steps()
+        if before_softmax:
+            if not steps or not isinstance(steps[-1], layers.Softmax):
+                raise ValueError("before_softmax=True needs a model that ends with a softmax")
+            steps.pop()
+        plan = self._plan(steps, len(x), input_gradient=True)
+        plan.load(x, 0, len(x))
+        result = plan.forward(len(x), training=False)
+        scores = result.reshape(len(x), -1)
+        chosen = scores.argmax(1) if output is None else np.asarray(output)
+        if chosen.dtype.kind not in "iu" or chosen.shape not in ((), (len(x),)):
+            raise ValueError("output must be a whole number, or one for each sample")
+        if chosen.min() < 0 or chosen.max() >= scores.shape[1]:
+            raise ValueError(f"output must lie from 0 to {scores.shape[1] - 1}, got {output}")
+        wanted = np.zeros_like(scores)
+        wanted[np.arange(len(x)), chosen] = 1
+        return plan.backward_from(wanted.reshape(result.shape)).copy()
+
+    # Saving
+
+    def save(self, filepath: str | os.PathLike) -> None:
+        """Write the model to one file: layers, weights, and how it was compiled and trained.
+
+        The file appears complete or not at all. `load_model` reads it back.
+        """
+        self._require_built("save")
+        config = {
+            "name": self.name,
+            "dtype": self.dtype,
+            "sample_shape": self._sample_shape,
+            "layers": [
+                {"class": type(layer).__name__, "config": layer.get_config()}
+                for layer in self.layers
+            ],
+            "compiled": None,
+        }
+        arrays = {f"weight_{k}": weight for k, weight in enumerate(self.weights)}
+        if self.loss is not None:
+            config["compiled"] = {
+                "optimizer": _described(self.optimizer),
+                "iterations": self.optimizer.iterations,
+                "loss": _described(self.loss),
+                "metrics": [
+                    metric if isinstance(metric, str) else _described(metric)
+                    for metric in self._metrics
+                ],
+                "fuse": self._fuse,
+            }
+            arrays |= {f"optimizer_{name}": a for name, a in self.optimizer.state.items()}
+        storage.write(filepath, config, arrays)
+
+
+def load_model(filepath: str | os.PathLike) -> Sequential:
+    """Return the model that `Sequential.save` wrote to a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or is no saved model.
+    """
+    config, arrays = storage.read(filepath)
+    try:
+        model = Sequential(name=config["name"], dtype=config["dtype"])
+        model.add(Input(config["sample_shape"]))
+        for saved in config["layers"]:
+            model.add(layers.from_config(saved["class"], saved["config"]))
+        model.set_weights([arrays[f"weight_{k}"] for k in range(len(model.weights))])
+        if compiled := config["compiled"]:
+            model.compile(
+                compiled["optimizer"], compiled["loss"], compiled["metrics"], fuse=compiled["fuse"]
+            )
+            optimizer = model.optimizer
+            optimizer.iterations = compiled["iterations"]
+            prefix = "optimizer_"
+            optimizer.state = {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{os.fspath(filepath)} is no model that can be loaded: {error}"
+        ) from error
+    return model
+
+
+def _described(thing) -> dict:
+    return {"class": type(thing).__name__, "config": thing.get_config()}
+
+
+def _check_metric(metric):
+    metrics.check(metric)
+
+
+def _results(logs, as_dict):
+    if as_dict:
+        return logs
+    return logs["loss"] if len(logs) == 1 else list(logs.values())
+
+
+def _count(name, value, minimum=1):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name} must be a whole number, {minimum} or more, got {value!r}")
+    return int(value)
+
+
+def _split(x, y, share):
+    """Return the samples without the last ones, and these."""
+    if not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
+    first = int(len(x) * (1 - share))
+    if first in (0, len(x)):
+        raise ValueError(
+            f"validation_split={share} of {len(x)} samples leaves none to "
+            f"{'train on' if first == 0 else 'validate on'}"
+        )
+    return (x[:first], y[:first]), (x[first:], y[first:])
+
+
+def _warn_if_unscaled(x):
+    """Warn of images with values 0 … 255, which make training slow or impossible."""
+    if x.dtype.kind == "b" or x.ndim < 3:
+        return
+    largest = x.max()
+    limit = 1 if x.dtype.kind in "iu" else 16
+    if limit < largest <= 255 and x.min() >= 0:
+        warnings.warn(
+            f"x holds values up to {largest:g}; networks learn badly from unscaled images. "
+            f"Write x.astype('float32') / 255",
+            stacklevel=4,
+        )
+
+
+class _Hooks:
+    """The callbacks of one `fit`."""
+
+    def __init__(self, given, model, params):
+        for callback in given:
+            if not isinstance(callback, callbacks_module.Callback):
+                raise TypeError(
+                    f"callbacks must be objects from convlib.callbacks, got {callback!r}"
+                )
+            callback.set_model(model)
+            callback.set_params(params)
+        self._callbacks = given
+        # Most callbacks leave the batches alone; they need not be called thousands of times.
+        self._by_batch = {
+            name: [callback for callback in given if _overrides(callback, name)]
+            for name in ("on_train_batch_begin", "on_train_batch_end")
+        }
+
+    def call(self, method, *arguments):
+        for callback in self._callbacks:
+            getattr(callback, method)(*arguments)
+
+    def call_batch(self, method, batch, logs=dict):
+        for callback in self._by_batch[method]:
+            getattr(callback, method)(batch, logs())
+
+
+def _overrides(callback, method):
+    inherited = getattr(callbacks_module.Callback, method)
+    return getattr(getattr(callback, method), "__func__", None) is not inherited

@@ -1,0 +1,175 @@
+"""Optimizers: how a gradient changes the weights.
+
+All trainable weights of a model form one vector, so a training step is one call of one kernel.
+"""
+
+from types import ModuleType
+
+import numpy as np
+
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
+
+
+class Optimizer:
+    """Changes the weights, and remembers what it needs to between steps.
+
+    Attributes
+    ----------
+    learning_rate : float
+        May be changed between steps.
+    iterations : int
+        Steps taken.
+    state : dict of arrays
+        One array per name in ``state_names``, each as long as the weights.
+    """
+
+    state_names: tuple[str, ...] = ()
+
+    def __init__(self, learning_rate: float):
+        self.learning_rate = _at_least_zero("learning_rate", learning_rate)
+        self.iterations = 0
+        self.state: dict[str, np.ndarray] = {}
+
+    def build(self, parameters: np.ndarray) -> None:
+        """Make the state for these weights, unless it is there already."""
+        if any(self.state.get(name, _NOTHING).size != parameters.size for name in self.state_names):
+            self.state = {name: np.zeros_like(parameters) for name in self.state_names}
+            self.iterations = 0
+
+    def update(self, kernels: ModuleType, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        """Take one step, changing ``parameters``."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict:
+        """Return the constructor arguments that make an equal optimizer."""
+        return {k: v for k, v in vars(self).items() if k not in ("state", "iterations")}
+
+
+_NOTHING = np.empty(0)
+
+
+def _at_least_zero(name, value):
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value < np.inf:
+        raise ValueError(f"{name} must be a number, 0 or more, got {value!r}")
+    return float(value)
+
+
+def _share(name, value):
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
+        raise ValueError(f"{name} must lie from 0 to below 1, got {value!r}")
+    return float(value)
+
+
+class RMSprop(Optimizer):
+    """Divide each gradient by the size of its recent values (Tieleman & Hinton, 2012).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    rho : float, default 0.9
+        Share of its old value that the running mean of squares keeps.
+    epsilon : float, default 1e-7
+    """
+
+    state_names = ("mean_square",)
+
+    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7):
+        super().__init__(learning_rate)
+        self.rho, self.epsilon = _share("rho", rho), _at_least_zero("epsilon", epsilon)
+
+    def update(self, kernels, parameters, gradients):  # noqa: D102
+        kernels.rmsprop_update(
+            parameters,
+            gradients,
+            self.state["mean_square"],
+            self.learning_rate,
+            self.rho,
+            self.epsilon,
+        )
+        self.iterations += 1
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum if wanted.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01
+    momentum : float, default 0
+    nesterov : bool, default False
+        Take the step from where momentum will have led (Sutskever et al., 2013).
+    """
+
+    state_names = ("velocity",)
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False):
+        super().__init__(learning_rate)
+        self.momentum, self.nesterov = _share("momentum", momentum), bool(nesterov)
+
+    def update(self, kernels, parameters, gradients):  # noqa: D102
+        kernels.sgd_update(
+            parameters,
+            gradients,
+            self.state["velocity"],
+            self.learning_rate,
+            self.momentum,
+            self.nesterov,
+        )
+        self.iterations += 1
+
+
+class Adam(Optimizer):
+    """Momentum, divided by the size of recent gradients (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        Shares that the running means of gradients and of their squares keep.
+    epsilon : float, default 1e-7
+    """
+
+    state_names = ("mean", "mean_square")
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+        super().__init__(learning_rate)
+        self.beta_1, self.beta_2 = _share("beta_1", beta_1), _share("beta_2", beta_2)
+        self.epsilon = _at_least_zero("epsilon", epsilon)
+
+    def update(self, kernels, parameters, gradients):  # noqa: D102
+        kernels.adam_update(
+            parameters,
+            gradients,
+            self.state["mean"],
+            self.state["mean_square"],
+            self.learning_rate,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+            self.iterations + 1,
+        )
+        self.iterations += 1
+
+
+_BY_CLASS = {cls.__name__: cls for cls in (Adam, RMSprop, SGD)}
+_BY_NAME = {name.lower(): cls for name, cls in _BY_CLASS.items()}
+
+
+def get(identifier) -> Optimizer:
+    """Return an optimizer from its name, from its saved form, or as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, str) and identifier.lower() in _BY_NAME:
+        return _BY_NAME[identifier.lower()]()
+    if isinstance(identifier, dict) and identifier.get("class") in _BY_CLASS:
+        return _BY_CLASS[identifier["class"]](**identifier["config"])
+    raise ValueError(
+        f"optimizer must be one of {', '.join(map(repr, sorted(_BY_NAME)))} or an object from "
+        f"convlib.optimizers, got {identifier!r}"
+    )

@@ -1,0 +1,79 @@
+"""How far a run of batches is: a bar where somebody is watching, one line where nobody is."""
+
+import sys
+import time
+from collections.abc import Callable
+
+_SECONDS_BETWEEN_UPDATES = 0.1
+
+
+def describe(logs: dict[str, float]) -> str:
+    """Return ``loss: 0.1234 - accuracy: 0.9876``; tiny values are written with an exponent."""
+    return " - ".join(
+        f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.4e}"
+        for name, value in logs.items()
+    )
+
+
+def checked_verbosity(verbose) -> int:
+    """Return 0, 1 or 2; 'auto' is 1."""
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
+    return 1 if verbose == "auto" else int(verbose)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+class Progress:
+    """Reports on one run of batches.
+
+    Parameters
+    ----------
+    batches : int
+        Batches in the run.
+    label : str
+        What is running, for instance ``Epoch 1/5``.
+    verbose : {0, 1, 2}
+        Nothing; a bar that is updated, in terminals and notebooks; one line at the end. Where
+        there is neither terminal nor notebook, 1 is the same as 2.
+    """
+
+    def __init__(self, batches: int, label: str, verbose: int):
+        self._label, self._verbose = label, verbose
+        self._bar, self._next_update, self._begun = None, 0.0, time.perf_counter()
+        if verbose == 1 and (_in_notebook() or sys.stdout.isatty()):
+            # Imported here because most of its cost is only worth it where a bar is drawn.
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=batches, desc=label, unit="batch", file=sys.stdout)
+
+    def update(self, batches: int, logs: Callable[[], dict[str, float]]) -> None:
+        """Say that so many batches are done; ``logs`` is called only if the bar is redrawn."""
+        if self._bar is not None and (now := time.perf_counter()) >= self._next_update:
+            self._next_update = now + _SECONDS_BETWEEN_UPDATES
+            self._draw(batches, logs())
+
+    def _draw(self, batches, logs):
+        self._bar.update(batches - self._bar.n)
+        self._bar.set_postfix_str(describe(logs))
+
+    def finish(self, logs: dict[str, float]) -> None:
+        """Report the end of the run."""
+        if self._bar is not None:
+            self._draw(self._bar.total, logs)
+        elif self._verbose:
+            seconds = time.perf_counter() - self._begun
+            print(f"{self._label} - {seconds:.1f}s - {describe(logs)}", flush=True)
+
+    def __enter__(self):
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception):
+        """Leave the bar as it is, also after an error or an interruption."""
+        if self._bar is not None:
+            self._bar.close()
