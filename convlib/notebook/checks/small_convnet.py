@@ -58,20 +58,17 @@ def check_convolution_row(convolution_row: Callable) -> str:
             else:
                 reason = f"the shape is not {got_shape}."
             raise Hint(f"{case}: {reason}")
-        weights = side * side * channels * filters
+        weights, places = side * side * channels * filters, expected[0] * expected[1]
         if parameters != weights + filters:
+            # Where two mistakes give the same number, as with one channel, the last one counts.
             reasons = {
-                weights: "every filter has a bias too.",
-                weights + 1: "every filter has a bias of its own.",
+                side * side * filters: "a filter reaches through all channels, and has a bias.",
                 side * side * filters + filters: "a filter reaches through all input channels.",
-                side
-                * side
-                * filters: "a filter reaches through all input channels, and has a bias.",
                 side * side * channels + 1: "these are the parameters of one filter.",
                 weights + int(np.prod(expected)): "the bias is shared by all places.",
-                (weights + filters)
-                * expected[0]
-                * expected[1]: "the weights are shared by all places.",
+                (weights + filters) * places: "the weights are shared by all places.",
+                weights + 1: "every filter has a bias of its own.",
+                weights: "every filter has a bias too.",
             }
             raise Hint(f"{case}: {reasons.get(parameters, f'not {parameters:g} parameters.')}")
     return "Your function gives the three convolution rows of the table, and any other."

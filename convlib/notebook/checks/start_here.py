@@ -60,3 +60,55 @@ def check_steps_per_epoch(steps: object) -> str:
     if value != 938:
         raise Hint("Divide the number of training images by the size of a batch.")
     return "937 full batches, and one of 32 images."
+
+
+@check
+def check_share_of_sure_readings(
+    share: object, probabilities: np.ndarray, labels: np.ndarray
+) -> str:
+    """Check which share of the readings with a probability above 0.99 is correct."""
+    value = number(share, "share_correct")
+    correct = probabilities.argmax(axis=1) == labels
+    sure = probabilities.max(axis=1) > 0.99
+    expected = correct[sure].mean()
+    if np.isclose(value, expected, rtol=0, atol=5e-4):
+        return f"{sure.sum()} readings are that sure, and not all of them are right."
+    hints = {
+        "Give a share between 0 and 1, not per cent.": 100 * expected,
+        "That is the share of all digits that are sure and correct. Divide by the sure ones.": (
+            correct & sure
+        ).mean(),
+        "That is how many of all readings are sure, right or wrong.": sure.mean(),
+        "That is the share of the correct readings that are sure: the other way round.": sure[
+            correct
+        ].mean(),
+        "That is the share that is wrong.": 1 - expected,
+        "That is the accuracy on all digits. Choose the sure ones first.": correct.mean(),
+        "That is a number of digits. Divide by the number of sure ones.": (correct & sure).sum(),
+    }
+    for hint, wrong in hints.items():
+        if np.isclose(value, wrong, rtol=0, atol=5e-4):
+            raise Hint(hint)
+    raise Hint("Choose the digits whose largest probability is above 0.99, then average `correct`.")
+
+
+@check
+def check_hardest_digit(digit: object, probabilities: np.ndarray, labels: np.ndarray) -> str:
+    """Check which digit is most rarely read correctly."""
+    value = number(digit, "hardest_digit")
+    if value != int(value) or not 0 <= value <= 9:
+        raise Hint("A digit is a whole number from 0 to 9.")
+    read = probabilities.argmax(axis=1)
+    correct = read == labels
+    shares = np.array([correct[labels == k].mean() for k in range(10)])
+    if shares[int(value)] == shares.min():
+        return f"Of its examples {100 * shares.min():.0f} % are read correctly."
+    if value == shares.argmax():
+        raise Hint("That one is the easiest.")
+    precision = [correct[read == k].mean() if np.any(read == k) else 1.0 for k in range(10)]
+    if value == np.argmin(precision):
+        raise Hint(
+            "Of the images read as this digit the fewest are right. The question begins with the "
+            "images that are this digit."
+        )
+    raise Hint("Compute the share of correct readings for each of the ten labels.")
