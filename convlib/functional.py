@@ -1,0 +1,1159 @@
+"""The operations of convolutional networks on plain arrays: arrays in, arrays out.
+
+``from convlib import functional as F``, then for example ``y = F.conv2d(x, w, padding="same")``.
+
+What holds for every function here:
+
+* Images are ``(samples, height, width, channels)``, kernels ``(height, width, in, out)``, as in
+  Keras and TensorFlow. An empty batch, with no samples, is a batch.
+* Arrays may have any memory layout and any floating-point dtype, the same for all arrays of a
+  call; results have that dtype. float16 is computed in float32, long double in float64. Inputs are
+  never modified, results never share memory with them. Integers are refused with a `TypeError`,
+  since only the caller knows whether they should be scaled.
+* ``strides``, ``dilation`` and ``pool_size`` are one integer or (vertical, horizontal).
+  ``padding`` is 'valid' (none), 'same' (as much as gives ⌈size / stride⌉ outputs, an odd pixel at
+  the bottom and right), an integer for all sides, two for (top and bottom, left and right), or
+  pairs ``((top, bottom), (left, right))``.
+* A gradient function gets the inputs of the operation and ``dy``, the gradient of a number (the
+  loss) with respect to its result, and returns the gradient with respect to one of the inputs.
+* ``backend`` is 'auto', 'cpu' (compiled on first use) or 'reference' (plain NumPy).
+* What does not fit together raises a `ValueError` that says what was expected and what arrived.
+* All functions may be called from several threads at once.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from convlib import shapes
+from convlib.kernels import get_backend
+from convlib.kernels.scratch import Scratch
+
+__all__ = [
+    "average_pool2d",
+    "average_pool2d_gradient",
+    "col2im",
+    "conv2d",
+    "conv2d_input_gradient",
+    "conv2d_kernel_gradient",
+    "convolve2d",
+    "correlate2d",
+    "dense",
+    "dense_input_gradient",
+    "dense_kernel_gradient",
+    "depthwise_conv2d",
+    "depthwise_conv2d_input_gradient",
+    "depthwise_conv2d_kernel_gradient",
+    "im2col",
+    "max_pool2d",
+    "max_pool2d_gradient",
+    "relu",
+    "relu_gradient",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_gradient",
+]
+
+Size = int | Iterable[int]
+Padding = str | int | Iterable
+
+_IMAGES = ("samples", "height", "width", "channels")
+_KERNELS = ("kernel height", "kernel width", "channels / groups", "filters")
+_DEPTHWISE_KERNELS = ("kernel height", "kernel width", "channels", "multiplier")
+_COLUMNS = ("samples", "output height", "output width", "kernel height · kernel width · channels")
+_BORDERS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}
+
+
+# Checking arguments -----------------------------------------------------------------------------
+
+
+def _floats(**arrays):
+    """Return the common dtype, then each array: contiguous, in the dtype that kernels work in."""
+    given = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    first, dtype = next((name, array.dtype) for name, array in given.items())
+    for name, array in given.items():
+        if array.dtype.kind != "f":
+            advice = ""
+            if array.dtype.kind in "iub":
+                scaled = " / 255" if array.dtype == np.uint8 else ""
+                advice = f"; convert it first: {name}.astype('float32'){scaled}"
+            raise TypeError(f"{name} must hold floating-point numbers, got {array.dtype}{advice}")
+        if array.dtype.type != dtype.type:
+            raise TypeError(
+                f"all arrays must have one dtype, but {first} is {dtype} and {name} is "
+                f"{array.dtype}; convert one: {name}.astype('{dtype}')"
+            )
+    computed = np.float32 if dtype.itemsize <= 4 else np.float64
+    # Aligned and writeable too: for other arrays the kernels would be compiled once more.
+    ready = {name: np.require(array, computed, "CAW") for name, array in given.items()}
+    return dtype, *(ready.get(name) for name in arrays)
+
+
+def _check_dimensions(name, array, dimensions):
+    """Refuse another number of dimensions, and an empty one that is not the samples."""
+    expected = f"({', '.join(dimensions)})"
+    if array.ndim != len(dimensions):
+        hint = ""
+        if dimensions[0] == "samples" and array.ndim == len(dimensions) - 1:
+            hint = f"; a batch of one is {name}[None]"
+        raise ValueError(f"{name} must have shape {expected}, got {array.shape}{hint}")
+    sizes = array.shape[1:] if dimensions[0] == "samples" else array.shape
+    if 0 in sizes:
+        raise ValueError(f"{name} must not be empty in {expected}, got {array.shape}")
+
+
+def _check_shape(name, array, shape, why):
+    if array is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, {why}, got {array.shape}")
+
+
+class _Window(NamedTuple):
+    """A sliding window, checked: the sizes of its output, and how kernels want it described."""
+
+    output_size: shapes.Pair
+    strides: shapes.Pair
+    padding: shapes.Padding
+    dilation: shapes.Pair
+
+
+def _window(input_size, kernel_size, strides, padding, dilation=1) -> _Window:
+    strides, dilation = shapes.pair(strides, "strides"), shapes.pair(dilation, "dilation")
+    output_size, padding = shapes.window_geometry(
+        input_size, kernel_size, strides, padding, dilation
+    )
+    return _Window(output_size, strides, padding, dilation)
+
+
+def _convolution(x, w, dy, strides, padding, dilation, groups):
+    """Check a convolution; return the shape of its output and the kernels' last arguments."""
+    _check_dimensions("x", x, _IMAGES)
+    _check_dimensions("w", w, _KERNELS)
+    channels, filters = x.shape[3], w.shape[3]
+    is_count = isinstance(groups, int | np.integer) and groups >= 1
+    if not is_count or channels % groups or filters % groups:
+        raise ValueError(
+            f"groups must be an integer that divides the {channels} channels of x and the "
+            f"{filters} filters of w, got {groups!r}"
+        )
+    if w.shape[2] != channels // groups:
+        raise ValueError(
+            f"w must have {channels // groups} channels in its third dimension, for x with "
+            f"{channels} channels and groups={groups}, got x {x.shape} and w {w.shape}"
+        )
+    output, *window = _window(x.shape[1:3], w.shape[:2], strides, padding, dilation)
+    shape = (len(x), *output, filters)
+    _check_shape("dy", dy, shape, "that of the convolution's output")
+    return shape, (*window, groups, Scratch())
+
+
+def _depthwise_convolution(x, w, dy, strides, padding, dilation):
+    """Check a depthwise convolution as `_convolution` does."""
+    _check_dimensions("x", x, _IMAGES)
+    _check_dimensions("w", w, _DEPTHWISE_KERNELS)
+    if w.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"w must have as many channels in its third dimension as x in its last, "
+            f"got x {x.shape} and w {w.shape}"
+        )
+    output, *window = _window(x.shape[1:3], w.shape[:2], strides, padding, dilation)
+    shape = (len(x), *output, w.shape[2] * w.shape[3])
+    _check_shape("dy", dy, shape, "that of the convolution's output")
+    return shape, (*window, Scratch())
+
+
+def _pooling(x, dy, pool_size, strides, padding):
+    """Check a pooling step; return the shape of its output and the kernels' last arguments."""
+    _check_dimensions("x", x, _IMAGES)
+    pool_size = shapes.pair(pool_size, "pool_size")
+    strides = pool_size if strides is None else strides
+    output, strides, padding, _ = _window(x.shape[1:3], pool_size, strides, padding)
+    for sides, size in zip(padding, pool_size, strict=True):
+        if max(sides) >= size:
+            raise ValueError(
+                f"padding must be smaller than the {pool_size[0]}×{pool_size[1]} window, or some "
+                f"windows would hold no pixel, got {padding}"
+            )
+    shape = (len(x), *output, x.shape[3])
+    _check_shape("dy", dy, shape, "that of the pooling's output")
+    return shape, (pool_size, strides, padding)
+
+
+def _check_dense(x, w, b, dy):
+    _check_dimensions("x", x, ("samples", "inputs"))
+    _check_dimensions("w", w, ("inputs", "outputs"))
+    if x.shape[1] != w.shape[0]:
+        raise ValueError(
+            f"w must have as many rows as x has columns, got x {x.shape} and w {w.shape}"
+        )
+    _check_shape("b", b, w.shape[1:], "one number for each output")
+    _check_shape("dy", dy, (len(x), w.shape[1]), "that of the layer's output")
+
+
+# Convolution ------------------------------------------------------------------------------------
+
+
+def conv2d(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    groups: int = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Slide a bank of filters over images: multiply, sum, add the bias.
+
+    ``y[n,i,j,o] = b[o] + Σ_{u,v,c} x[n, i·s+u·d−top, j·s+v·d−left, c] · w[u,v,c,o]``, with strides
+    s, dilation d, and zeros outside the image. The kernel is not flipped: what deep-learning
+    libraries call convolution is cross-correlation (see `convolve2d` for the difference).
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    w : (kernel height, kernel width, channels / groups, filters)
+    b : (filters,), optional
+        Added to every output pixel.
+    strides : int or (int, int), default 1
+        How far the window moves from one output to the next.
+    padding : 'valid', 'same', int, (int, int) or ((int, int), (int, int)), default 'valid'
+        Zeros around the image; see the module's description.
+    dilation : int or (int, int), default 1
+        Distance of neighbouring kernel elements, in pixels.
+    groups : int, default 1
+        Parts that the channels are split in, each seen by its share of the filters alone.
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, (samples, output height, output width, filters)
+
+    Raises
+    ------
+    TypeError
+        If an array holds no floating-point numbers, or their dtypes differ.
+    ValueError
+        If shapes do not fit together, or the kernel is larger than the padded image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> difference = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
+    >>> conv2d(x, difference)[0, :, :, 0]
+    array([[1., 1.],
+           [1., 1.],
+           [1., 1.]])
+    """
+    dtype, x, w, b = _floats(x=x, w=w, b=b)
+    shape, options = _convolution(x, w, None, strides, padding, dilation, groups)
+    _check_shape("b", b, shape[3:], "one number for each filter")
+    y = np.empty(shape, x.dtype)
+    get_backend(backend).conv2d_forward(x, w, b, y, *options)
+    return y.astype(dtype, copy=False)
+
+
+def conv2d_input_gradient(
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    groups: int = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the gradient of `conv2d` with respect to its input.
+
+    This is the transposed convolution of ``dy``: every output's gradient goes back to the pixels
+    that it was computed from, each times the weight that it was multiplied with.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+        Only its shape matters.
+    w : (kernel height, kernel width, channels / groups, filters)
+    dy : (samples, output height, output width, filters)
+    strides, padding, dilation, groups, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    How many windows use each pixel of a row of five:
+
+    >>> import numpy as np
+    >>> x, w, dy = np.zeros((1, 1, 5, 1)), np.ones((1, 3, 1, 1)), np.ones((1, 1, 3, 1))
+    >>> conv2d_input_gradient(x, w, dy).ravel()
+    array([1., 2., 3., 2., 1.])
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _, options = _convolution(x, w, dy, strides, padding, dilation, groups)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).conv2d_backward_input(dy, w, dx, *options)
+    return dx.astype(dtype, copy=False)
+
+
+def conv2d_kernel_gradient(
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    groups: int = 1,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of `conv2d` with respect to its kernel and its bias.
+
+    ``dw[u,v,c,o] = Σ_{n,i,j} x[n, i·s+u·d−top, j·s+v·d−left, c] · dy[n,i,j,o]``: the input is
+    correlated with the output's gradient. The bias gets the sum of ``dy`` over samples and pixels.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    w : (kernel height, kernel width, channels / groups, filters)
+        Only its shape matters.
+    dy : (samples, output height, output width, filters)
+    strides, padding, dilation, groups, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    dw : ndarray, the shape of w
+    db : ndarray, (filters,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5, 1), np.zeros((1, 3, 1, 1))
+    >>> dw, db = conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
+    >>> dw.ravel(), db
+    (array([3., 6., 9.]), array([3.]))
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _, options = _convolution(x, w, dy, strides, padding, dilation, groups)
+    dw, db = np.empty(w.shape, x.dtype), np.empty(w.shape[3], x.dtype)
+    get_backend(backend).conv2d_backward_params(x, dy, dw, db, *options)
+    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+
+
+def depthwise_conv2d(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Convolve every channel with filters of its own.
+
+    Output channel ``c · multiplier + k`` is input channel c under kernel ``w[:, :, c, k]``.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    w : (kernel height, kernel width, channels, multiplier)
+    b : (channels · multiplier,), optional
+        Added to every output pixel.
+    strides, padding, dilation, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (samples, output height, output width, channels · multiplier)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.ones((1, 2, 2, 3))
+    >>> w = np.array([1.0, 10.0, 100.0]).reshape(1, 1, 3, 1)
+    >>> depthwise_conv2d(x, w)[0, 0, 0]
+    array([  1.,  10., 100.])
+    """
+    dtype, x, w, b = _floats(x=x, w=w, b=b)
+    shape, options = _depthwise_convolution(x, w, None, strides, padding, dilation)
+    _check_shape("b", b, shape[3:], "one number for each channel and multiplier")
+    y = np.empty(shape, x.dtype)
+    get_backend(backend).depthwise_conv2d_forward(x, w, b, y, *options)
+    return y.astype(dtype, copy=False)
+
+
+def depthwise_conv2d_input_gradient(
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the gradient of `depthwise_conv2d` with respect to its input.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+        Only its shape matters.
+    w : (kernel height, kernel width, channels, multiplier)
+    dy : (samples, output height, output width, channels · multiplier)
+    strides, padding, dilation, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w, dy = np.zeros((1, 1, 5, 1)), np.ones((1, 3, 1, 2)), np.ones((1, 1, 3, 2))
+    >>> depthwise_conv2d_input_gradient(x, w, dy).ravel()
+    array([2., 4., 6., 4., 2.])
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _, options = _depthwise_convolution(x, w, dy, strides, padding, dilation)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).depthwise_conv2d_backward_input(dy, w, dx, *options)
+    return dx.astype(dtype, copy=False)
+
+
+def depthwise_conv2d_kernel_gradient(
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    backend: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of `depthwise_conv2d` with respect to its kernel and its bias.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    w : (kernel height, kernel width, channels, multiplier)
+        Only its shape matters.
+    dy : (samples, output height, output width, channels · multiplier)
+    strides, padding, dilation, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    dw : ndarray, the shape of w
+    db : ndarray, (channels · multiplier,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5, 1), np.zeros((1, 3, 1, 1))
+    >>> dw, db = depthwise_conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
+    >>> dw.ravel(), db
+    (array([3., 6., 9.]), array([3.]))
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _, options = _depthwise_convolution(x, w, dy, strides, padding, dilation)
+    dw, db = np.empty(w.shape, x.dtype), np.empty(dy.shape[3], x.dtype)
+    get_backend(backend).depthwise_conv2d_backward_params(x, dy, dw, db, *options)
+    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+
+
+def im2col(
+    x: ArrayLike,
+    kernel_size: Size,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Write the patch under each window as one row, which makes convolution a matrix product.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    kernel_size : int or (int, int)
+    strides, padding, dilation, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (samples, output height, output width, kernel height · kernel width · channels)
+        Patches in the order of ``w.reshape(-1, filters)``: row, column, channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.arange(4.0).reshape(2, 2, 1, 1)
+    >>> columns = im2col(x, 2)
+    >>> columns[0, 0, 0]
+    array([0., 1., 3., 4.])
+    >>> bool(np.all(columns @ w.reshape(-1, 1) == conv2d(x, w)))
+    True
+    """
+    dtype, x = _floats(x=x)
+    _check_dimensions("x", x, _IMAGES)
+    kernel_size = shapes.pair(kernel_size, "kernel_size")
+    output, *window = _window(x.shape[1:3], kernel_size, strides, padding, dilation)
+    columns = np.empty((len(x), *output, kernel_size[0] * kernel_size[1] * x.shape[3]), x.dtype)
+    get_backend(backend).im2col(x, columns, kernel_size, *window)
+    return columns.astype(dtype, copy=False)
+
+
+def col2im(
+    columns: ArrayLike,
+    input_size: Size,
+    kernel_size: Size,
+    *,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Add patches back to where `im2col` took them.
+
+    This is the transpose of `im2col`, not its inverse: a pixel in several patches gets their sum.
+
+    Parameters
+    ----------
+    columns : (samples, output height, output width, kernel height · kernel width · channels)
+    input_size : int or (int, int)
+        Height and width of the images.
+    kernel_size : int or (int, int)
+    strides, padding, dilation, backend
+        As in `conv2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (samples, height, width, channels)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> col2im(np.ones((1, 2, 2, 4)), input_size=3, kernel_size=2)[0, :, :, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    """
+    dtype, columns = _floats(columns=columns)
+    _check_dimensions("columns", columns, _COLUMNS)
+    input_size = shapes.pair(input_size, "input_size")
+    kernel_size = shapes.pair(kernel_size, "kernel_size")
+    output, *window = _window(input_size, kernel_size, strides, padding, dilation)
+    channels, rest = divmod(columns.shape[3], kernel_size[0] * kernel_size[1])
+    if columns.shape[1:3] != output or rest:
+        raise ValueError(
+            f"columns must have shape (samples, {output[0]}, {output[1]}, a multiple of "
+            f"{kernel_size[0] * kernel_size[1]}), got {columns.shape}"
+        )
+    x = np.empty((len(columns), *input_size, channels), columns.dtype)
+    get_backend(backend).col2im(columns, x, kernel_size, *window)
+    return x.astype(dtype, copy=False)
+
+
+# Pooling ----------------------------------------------------------------------------------------
+
+
+def max_pool2d(
+    x: ArrayLike,
+    pool_size: Size = 2,
+    *,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Keep the largest value under each window.
+
+    Padding never wins, and a NaN in the window always does.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    pool_size : int or (int, int), default 2
+    strides : int or (int, int), optional
+        The pool size if not given, so that windows touch but do not overlap.
+    padding : 'valid', 'same', int, (int, int) or ((int, int), (int, int)), default 'valid'
+        Smaller than the window on each side.
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, (samples, output height, output width, channels)
+
+    Raises
+    ------
+    TypeError
+        If x holds no floating-point numbers.
+    ValueError
+        If shapes do not fit together, or some window would hold no pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
+    dtype, x = _floats(x=x)
+    shape, options = _pooling(x, None, pool_size, strides, padding)
+    y, _ = _max_pool2d(x, shape, options, backend)
+    return y.astype(dtype, copy=False)
+
+
+def _max_pool2d(x, shape, options, backend):
+    (height, width), *_ = options
+    y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.min_scalar_type(height * width - 1))
+    get_backend(backend).max_pool2d_forward(x, y, argmax, *options)
+    return y, argmax
+
+
+def max_pool2d_gradient(
+    x: ArrayLike,
+    dy: ArrayLike,
+    pool_size: Size = 2,
+    *,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the gradient of `max_pool2d`: each window's goes to its largest pixel alone.
+
+    Of equal pixels the first (row by row) gets it. Where windows overlap, gradients add.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+        What was pooled.
+    dy : (samples, output height, output width, channels)
+    pool_size, strides, padding, backend
+        As in `max_pool2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[3.0, 1.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    >>> max_pool2d_gradient(x, np.ones((1, 1, 1, 1)))[0, :, :, 0]
+    array([[1., 0.],
+           [0., 0.]])
+    """
+    dtype, x, dy = _floats(x=x, dy=dy)
+    shape, options = _pooling(x, dy, pool_size, strides, padding)
+    _, argmax = _max_pool2d(x, shape, options, backend)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).max_pool2d_backward(dy, argmax, dx, *options)
+    return dx.astype(dtype, copy=False)
+
+
+def average_pool2d(
+    x: ArrayLike,
+    pool_size: Size = 2,
+    *,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Take the mean of the pixels under each window; padding is not counted.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+    pool_size, strides, padding, backend
+        As in `max_pool2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (samples, output height, output width, channels)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
+    dtype, x = _floats(x=x)
+    shape, options = _pooling(x, None, pool_size, strides, padding)
+    y = np.empty(shape, x.dtype)
+    get_backend(backend).average_pool2d_forward(x, y, *options)
+    return y.astype(dtype, copy=False)
+
+
+def average_pool2d_gradient(
+    x: ArrayLike,
+    dy: ArrayLike,
+    pool_size: Size = 2,
+    *,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the gradient of `average_pool2d`: each window's is shared equally by its pixels.
+
+    Parameters
+    ----------
+    x : (samples, height, width, channels)
+        Only its shape matters.
+    dy : (samples, output height, output width, channels)
+    pool_size, strides, padding, backend
+        As in `max_pool2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average_pool2d_gradient(np.zeros((1, 2, 3, 1)), np.ones((1, 1, 1, 1)))[0, :, :, 0]
+    array([[0.25, 0.25, 0.  ],
+           [0.25, 0.25, 0.  ]])
+    """
+    dtype, x, dy = _floats(x=x, dy=dy)
+    _, options = _pooling(x, dy, pool_size, strides, padding)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).average_pool2d_backward(dy, dx, *options)
+    return dx.astype(dtype, copy=False)
+
+
+# Dense ------------------------------------------------------------------------------------------
+
+
+def dense(
+    x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, *, backend: str = "auto"
+) -> np.ndarray:
+    """Compute ``x w + b``: every output from every input.
+
+    Parameters
+    ----------
+    x : (samples, inputs)
+    w : (inputs, outputs)
+    b : (outputs,), optional
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, (samples, outputs)
+
+    Raises
+    ------
+    TypeError
+        If an array holds no floating-point numbers, or their dtypes differ.
+    ValueError
+        If shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.5, 0.0]))
+    array([[1.5, 2. ]])
+    """
+    dtype, x, w, b = _floats(x=x, w=w, b=b)
+    _check_dense(x, w, b, None)
+    y = np.empty((len(x), w.shape[1]), x.dtype)
+    get_backend(backend).dense_forward(x, w, b, y, Scratch())
+    return y.astype(dtype, copy=False)
+
+
+def dense_input_gradient(
+    x: ArrayLike, w: ArrayLike, dy: ArrayLike, *, backend: str = "auto"
+) -> np.ndarray:
+    """Return the gradient of `dense` with respect to its input, ``dy wᵀ``.
+
+    Parameters
+    ----------
+    x : (samples, inputs)
+        Only its shape matters.
+    w : (inputs, outputs)
+    dy : (samples, outputs)
+    backend
+        As in `dense`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (samples, inputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.zeros((1, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> dense_input_gradient(x, w, np.array([[1.0, 1.0]]))
+    array([[3., 7.]])
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _check_dense(x, w, None, dy)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).dense_backward_input(dy, w, dx, Scratch())
+    return dx.astype(dtype, copy=False)
+
+
+def dense_kernel_gradient(
+    x: ArrayLike, w: ArrayLike, dy: ArrayLike, *, backend: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of `dense` with respect to its matrix, ``xᵀ dy``, and its bias.
+
+    Parameters
+    ----------
+    x : (samples, inputs)
+    w : (inputs, outputs)
+        Only its shape matters.
+    dy : (samples, outputs)
+    backend
+        As in `dense`, which also lists the errors.
+
+    Returns
+    -------
+    dw : ndarray, (inputs, outputs)
+    db : ndarray, (outputs,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w, dy = np.array([[1.0, 2.0]]), np.zeros((2, 2)), np.array([[1.0, 10.0]])
+    >>> dense_kernel_gradient(x, w, dy)
+    (array([[ 1., 10.],
+           [ 2., 20.]]), array([ 1., 10.]))
+    """
+    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    _check_dense(x, w, None, dy)
+    dw, db = np.empty(w.shape, x.dtype), np.empty(w.shape[1], x.dtype)
+    get_backend(backend).dense_backward_params(x, dy, dw, db, Scratch())
+    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+
+
+# Activations and losses -------------------------------------------------------------------------
+
+
+def relu(
+    x: ArrayLike,
+    *,
+    max_value: float | None = None,
+    negative_slope: float = 0.0,
+    threshold: float = 0.0,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Cut off below: x above the threshold, else ``negative_slope · (x − threshold)``.
+
+    Parameters
+    ----------
+    x : any shape
+    max_value : float, optional
+        Larger values become this one.
+    negative_slope : float, default 0
+        The slope below the threshold; leaky if not 0.
+    threshold : float, default 0
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Raises
+    ------
+    TypeError
+        If x holds no floating-point numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu(np.array([-2.0, 0.5, 9.0]), max_value=6, negative_slope=0.1)
+    array([-0.2,  0.5,  6. ])
+    """
+    dtype, x = _floats(x=x)
+    y = np.empty(x.shape, x.dtype)
+    bound = inf if max_value is None else float(max_value)
+    get_backend(backend).relu_forward(x, y, bound, float(negative_slope), float(threshold))
+    return y.astype(dtype, copy=False)
+
+
+def relu_gradient(
+    x: ArrayLike,
+    dy: ArrayLike,
+    *,
+    max_value: float | None = None,
+    negative_slope: float = 0.0,
+    threshold: float = 0.0,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Return the gradient of `relu`: ``dy`` times the slope at x.
+
+    At the threshold the slope is that of the left side, and at the upper bound it is 0.
+
+    Parameters
+    ----------
+    x : any shape
+        What went into `relu`.
+    dy : the shape of x
+    max_value, negative_slope, threshold, backend
+        As in `relu`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_gradient(np.array([-2.0, 0.0, 0.5]), np.array([1.0, 1.0, 1.0]))
+    array([0., 0., 1.])
+    """
+    dtype, x, dy = _floats(x=x, dy=dy)
+    _check_shape("dy", dy, x.shape, "that of x")
+    dx = np.empty(x.shape, x.dtype)
+    bound = inf if max_value is None else float(max_value)
+    get_backend(backend).relu_backward(x, dy, dx, bound, float(negative_slope), float(threshold))
+    return dx.astype(dtype, copy=False)
+
+
+def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
+    """Turn numbers into probabilities along the last dimension: ``e^{x_i} / Σ_j e^{x_j}``.
+
+    Parameters
+    ----------
+    x : (..., classes)
+        Logits, of any size: nothing overflows.
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Raises
+    ------
+    TypeError
+        If x holds no floating-point numbers.
+    ValueError
+        If x has no last dimension, or it is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    dtype, x = _floats(x=x)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"x must have at least one class in its last dimension, got {x.shape}")
+    y = np.empty(x.shape, x.dtype)
+    rows = (-1, x.shape[-1]) if x.size else (0, x.shape[-1])
+    get_backend(backend).softmax_forward(x.reshape(rows), y.reshape(rows))
+    return y.astype(dtype, copy=False)
+
+
+def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "auto") -> np.ndarray:
+    """Return the cross-entropy of a target and the softmax of x, one number for each sample.
+
+    ``losses = Σ_i target_i · (log Σ_j e^{x_j} − x_i)``, in one step that neither overflows nor
+    takes the logarithm of zero.
+
+    Parameters
+    ----------
+    x : (samples, classes)
+        Logits, that is numbers before a softmax.
+    target : (samples, classes) of floats or (samples,) of integers
+        The wanted distribution, or the number of the right class.
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, (samples,)
+
+    Raises
+    ------
+    TypeError
+        If x holds no floating-point numbers, or the distributions have another dtype.
+    ValueError
+        If shapes do not fit together, or there is no such class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_cross_entropy(np.zeros((2, 10)), np.array([3, 7])).round(4)
+    array([2.3026, 2.3026])
+    """
+    dtype, x, target = _logits_and_target(x, target)
+    losses, _ = _softmax_cross_entropy(x, target, backend)
+    return losses.astype(dtype, copy=False)
+
+
+def _logits_and_target(x, target):
+    target = np.asarray(target)
+    if target.ndim != 1 or target.dtype.kind not in "iu":
+        dtype, x, target = _floats(x=x, target=target)
+        _check_dimensions("x", x, ("samples", "classes"))
+        _check_shape("target", target, x.shape, "that of x")
+        return dtype, x, target
+    dtype, x = _floats(x=x)
+    _check_dimensions("x", x, ("samples", "classes"))
+    _check_shape("target", target, x.shape[:1], "one class for each row of x")
+    wrong = target[(target < 0) | (target >= x.shape[1])]
+    if wrong.size:
+        raise ValueError(f"target must be classes from 0 to {x.shape[1] - 1}, got {wrong[0]}")
+    one_hot = np.zeros(x.shape, x.dtype)
+    one_hot[np.arange(len(x)), target] = 1
+    return dtype, x, one_hot
+
+
+def _softmax_cross_entropy(x, target, backend):
+    losses, probabilities = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
+    get_backend(backend).softmax_cross_entropy_forward(x, target, losses, probabilities)
+    return losses, probabilities
+
+
+def softmax_cross_entropy_gradient(
+    x: ArrayLike, target: ArrayLike, *, scale: float = 1.0, backend: str = "auto"
+) -> np.ndarray:
+    """Return the gradient of ``scale`` times the sum of `softmax_cross_entropy`.
+
+    For a distribution as target it is ``scale · (softmax(x) − target)``.
+
+    Parameters
+    ----------
+    x, target, backend
+        As in `softmax_cross_entropy`, which also lists the errors.
+    scale : float, default 1
+        ``1 / samples`` gives the gradient of the mean.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_cross_entropy_gradient(np.zeros((1, 4)), np.array([0]))
+    array([[-0.75,  0.25,  0.25,  0.25]])
+    """
+    dtype, x, target = _logits_and_target(x, target)
+    _, probabilities = _softmax_cross_entropy(x, target, backend)
+    dx = np.empty(x.shape, x.dtype)
+    get_backend(backend).softmax_cross_entropy_backward(probabilities, target, dx, float(scale))
+    return dx.astype(dtype, copy=False)
+
+
+# Image processing -------------------------------------------------------------------------------
+
+
+def convolve2d(
+    image: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    mode: str = "same",
+    border: str = "zero",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Convolve an image with a kernel, as mathematics means it: with the kernel flipped.
+
+    ``y[i,j] = Σ_{u,v} image[i−u+p, j−v+q] · kernel[u,v]``, where (p, q) is the kernel's centre,
+    element ``(size − 1) // 2`` in each direction; every channel by itself. This is `correlate2d`
+    with the kernel turned by 180 degrees, and the same thing if that changes nothing.
+
+    Parameters
+    ----------
+    image : (height, width) or (height, width, channels)
+        Grey or colour.
+    kernel : (kernel height, kernel width)
+    mode : {'same', 'valid'}, default 'same'
+        Whether the result has the size of the image, or only pixels whose window lies inside it.
+    border : {'zero', 'edge', 'reflect'}, default 'zero'
+        What 'same' assumes outside the image: zeros, the nearest pixel, or the image mirrored at
+        the centre of its outermost pixels.
+    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+
+    Returns
+    -------
+    ndarray, (height, width) or (height, width, channels)
+
+    Raises
+    ------
+    TypeError
+        If an array holds no floating-point numbers, or their dtypes differ.
+    ValueError
+        If a shape, mode or border is none of these, or the kernel is larger than the image under
+        'valid'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> point = np.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
+    >>> kernel = np.array([[1.0, 2.0, 3.0]])
+    >>> convolve2d(point, kernel)
+    array([[0., 1., 2., 3., 0.]])
+    >>> correlate2d(point, kernel)
+    array([[0., 3., 2., 1., 0.]])
+    """
+    return _filter_image(image, kernel, mode, border, backend, flip=True)
+
+
+def correlate2d(
+    image: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    mode: str = "same",
+    border: str = "zero",
+    backend: str = "auto",
+) -> np.ndarray:
+    """Slide a kernel over an image as it is: multiply, sum.
+
+    ``y[i,j] = Σ_{u,v} image[i+u−p, j+v−q] · kernel[u,v]``, where (p, q) is the kernel's centre,
+    element ``(size − 1) // 2`` in each direction; every channel by itself. This is what `conv2d`
+    computes, for one image and one kernel.
+
+    Parameters
+    ----------
+    image, kernel, mode, border, backend
+        As in `convolve2d`, which also lists the errors.
+
+    Returns
+    -------
+    ndarray, (height, width) or (height, width, channels)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> step = np.array([[0.0, 0.0, 1.0, 1.0]])
+    >>> correlate2d(step, np.array([[-1.0, 0.0, 1.0]]), border="edge")
+    array([[0., 1., 1., 0.]])
+    """
+    return _filter_image(image, kernel, mode, border, backend, flip=False)
+
+
+def _filter_image(image, kernel, mode, border, backend, flip):
+    dtype, image, kernel = _floats(image=image, kernel=kernel)
+    grey = image.ndim == 2
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(
+            "image must have shape (height, width) or (height, width, channels), none of them 0, "
+            f"got {image.shape}"
+        )
+    _check_dimensions("kernel", kernel, ("kernel height", "kernel width"))
+    if mode not in ("same", "valid"):
+        raise ValueError(f"mode must be 'same' or 'valid', got {mode!r}")
+    if border not in _BORDERS:
+        raise ValueError(f"border must be one of {', '.join(map(repr, _BORDERS))}, got {border!r}")
+    if grey:
+        image = image[:, :, None]
+    if mode == "same":
+        before = [size // 2 if flip else (size - 1) // 2 for size in kernel.shape]
+        sides = [(b, size - 1 - b) for b, size in zip(before, kernel.shape, strict=True)]
+        image = np.pad(image, (*sides, (0, 0)), _BORDERS[border])
+    if flip:
+        kernel = kernel[::-1, ::-1]
+    one_per_channel = np.repeat(kernel[:, :, None, None], image.shape[2], 2)
+    y = depthwise_conv2d(image[None], one_per_channel, backend=backend)[0]
+    return (y[:, :, 0] if grey else y).astype(dtype, copy=False)
