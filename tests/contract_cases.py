@@ -433,6 +433,7 @@ CONVOLUTIONS = [
         {"padding": ((3, 3), (3, 3)), "strides": (3, 3)},
     ),
     ("no bias", (2, 5, 6, 3), (3, 3), 5, {"b": None}),
+    ("no samples", (0, 5, 6, 3), (3, 3), 5, {}),
     ("batch 37", (37, 6, 5, 3), (3, 3), 10, {"padding": "same"}),
     ("batch 37 of 16 channels", (37, 5, 5, 16), (3, 3), 16, {}),
     ("batch 130", (130, 3, 3, 2), (2, 2), 3, {}),
@@ -454,7 +455,8 @@ _SMALL = {"x": (2, 6, 7, 5), "w": (3, 3, 5, 18)}
 def _planted(label, *shape, value=nan):
     """Return random numbers with ``value`` at two elements that have no special place."""
     array = _random(label, *shape)
-    array.flat[[array.size // 3, (2 * array.size) // 3 + 1]] = value
+    if array.size:
+        array.flat[[array.size // 3, (2 * array.size) // 3]] = value
     return array
 
 
@@ -503,7 +505,7 @@ def _im2col_cases():
         )
         columns = (x[0], height, width, prod(kernel) * x[3])
         arguments = window | {"kernel_size": kernel}
-        image = _with(_random(label, *x), nan, (0, 0, 0, 0))
+        image = _planted(label, *x)
         yield _case("im2col", label, arguments | {"x": image, "columns": _output(*columns)})
         patches = _random(label, *columns)
         yield _case("col2im", label, arguments | {"x": _output(*x), "columns": patches})
@@ -524,6 +526,7 @@ POOLS = [
     ("image 1x1", (3, 1, 1, 16), (1, 1), (1, 1), "valid"),
     ("image 1x1 same", (1, 1, 1, 3), (2, 2), (2, 2), "same"),
     ("pool as large as image", (2, 5, 4, 31), (5, 4), (5, 4), "valid"),
+    ("no samples", (0, 4, 4, 3), (2, 2), (2, 2), "valid"),
     ("batch 37", (37, 6, 6, 5), (2, 2), (2, 2), "valid"),
     ("batch 37 overlapping", (37, 5, 5, 3), (3, 3), (2, 2), "same"),
     ("batch 130", (130, 3, 3, 1), (2, 2), (1, 1), "valid"),
@@ -599,9 +602,10 @@ def _padding_cases():
         ("asymmetric", (37, 3, 4, 3), ((0, 2), (3, 1))),
         ("none", (1, 2, 3, 16), ((0, 0), (0, 0))),
         ("one side", (2, 1, 1, 33), ((0, 0), (4, 0))),
+        ("no samples", (0, 3, 4, 5), ((1, 1), (1, 1))),
     ):
         y = (x[0], x[1] + sum(padding[0]), x[2] + sum(padding[1]), x[3])
-        image = _with(_random(label, *x), nan, (0, 0, 0, 0))
+        image = _planted(label, *x)
         yield _case("pad2d_forward", label, {"x": image, "y": _output(*y), "padding": padding})
         dy = _planted(label, *y)
         yield _case("pad2d_backward", label, {"dy": dy, "dx": _output(*x), "padding": padding})
@@ -618,7 +622,7 @@ def _dense_cases():
             (37, 31, 17),
             (64, 16, 16),
         ),
-        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128)),
+        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (0, 6, 5)),
     ):
         yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
     yield from _dense("no bias", 4, 6, 5, b=None)
@@ -652,6 +656,7 @@ _SPECIAL = [0.0, -0.0, 0.5, 1.0, 6.0, -1.0, 1e-30, -1e-30, 1e-4, 20.0, 100.0, -2
 def _elementwise_arrays():
     yield "special values", np.array(_SPECIAL)
     yield "one element", np.array([0.7])
+    yield "nothing", np.zeros((0, 3))
     yield "vector 1000", 3 * _random("elementwise", 1000)
     yield "images", 3 * _random("elementwise", 37, 3, 5, 7)
 
@@ -684,6 +689,7 @@ def _gather_cases():
         ("one", (1, 28, 28, 1), [0]),
         ("vectors", (40, 17), list(range(39, 2, -1))),
         ("scalars", (5,), [4, 0, 4]),
+        ("nothing", (5, 3), []),
     ):
         x = _with(_random(label, *samples), nan, -1)
         y = _output(len(indices), *samples[1:])
@@ -724,7 +730,7 @@ def _batch_norm_cases():
 
 def _class_scores():
     """Yield labelled logits, (rows, classes)."""
-    for rows, classes in ((1, 1), (1, 10), (64, 10), (37, 3), (5, 100), (130, 17)):
+    for rows, classes in ((0, 3), (1, 1), (1, 10), (64, 10), (37, 3), (5, 100), (130, 17)):
         yield f"{rows} of {classes}", 3 * _random("logits", rows, classes)
     yield "equal", np.full((3, 10), 2.5)
     yield "far apart", np.array([[1000.0, -1000, 0], [90, -90, 89], [-5000, -5000, -5001]])
@@ -749,7 +755,13 @@ def _loss_cases():
         yield _case("softmax_forward", label, {"x": x, "y": y})
         yield _case("softmax_backward", label, {"y": probabilities, "dy": dy, "dx": y})
         for kind, target in _targets(rows, classes):
-            common = {"target": target, "losses": losses, "scale": 1 / rows, "dx": y, "dp": y}
+            common = {
+                "target": target,
+                "losses": losses,
+                "scale": 1 / (rows or 1),
+                "dx": y,
+                "dp": y,
+            }
             unscaled = 1.7 * probabilities
             for name, arguments in (
                 ("softmax_cross_entropy", {"x": x, "probabilities": y}),
