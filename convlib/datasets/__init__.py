@@ -11,7 +11,7 @@ shape ``(n, 28, 28)``, 0 for paper and 255 for ink, and labels as uint8 arrays o
 
 import importlib
 
-from convlib.datasets._errors import DatasetError, DatasetUnavailable
+from convlib.datasets._common import DatasetError, DatasetUnavailable
 
 _SETS = ("digits", "fashion_mnist", "mnist", "strokes")
 

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from convlib.datasets._errors import DatasetError
+from convlib.datasets._common import DatasetError
 
 _UNSIGNED_BYTE = 8
 _KINDS = {1: "labels", 3: "images"}
@@ -51,21 +51,20 @@ def parse(content: bytes, shape: tuple[int, ...], name: str) -> np.ndarray:
     start = header_size(dimensions)
     if content[:64].lstrip()[:1] == b"<":
         raise DatasetError(f"{name} is a web page, not an IDX file")
+    magic = int.from_bytes(content[:4])
+    if len(content) >= 4 and magic != magic_number(dimensions):
+        raise DatasetError(
+            f"{name} has the magic number {magic}{_meaning(magic)}; expected "
+            f"{magic_number(dimensions)}, an IDX file of {_describe(shape)}"
+        )
     if len(content) < start:
         raise DatasetError(
             f"{name} ends early: an IDX file of {_describe(shape)} begins with {start} bytes of "
             f"header, and there are {len(content)} bytes in all"
         )
-    magic, *sizes = struct.unpack(f">{1 + dimensions}I", content[:start])
-    if magic != magic_number(dimensions):
-        raise DatasetError(
-            f"{name} has the magic number {magic}{_meaning(magic)}; expected "
-            f"{magic_number(dimensions)}, an IDX file of {_describe(shape)}"
-        )
-    if tuple(sizes) != shape:
-        raise DatasetError(
-            f"{name} announces {_describe(tuple(sizes))}; expected {_describe(shape)}"
-        )
+    sizes = struct.unpack(f">{dimensions}I", content[4:start])
+    if sizes != shape:
+        raise DatasetError(f"{name} announces {_describe(sizes)}; expected {_describe(shape)}")
     values = len(content) - start
     if values != math.prod(shape):
         problem = "ends early" if values < math.prod(shape) else "has extra bytes at the end"

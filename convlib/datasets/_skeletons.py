@@ -5,6 +5,27 @@ each a list of the points through which the pen goes, x to the right and y down,
 the digit's box. Between its points a stroke is smooth, but for corners, which have a ``!``.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
+CORNER, LIFT = 1, 2  # marks of points: the pen turns sharply here; it leaves the paper here
+
+
+class Packed(NamedTuple):
+    """The skeletons as arrays for the kernels.
+
+    ``points`` (x and y, 0–1) and ``marks`` of all skeletons one after the other; those of
+    skeleton s are ``starts[s]`` to ``starts[s + 1]``, and the skeletons of digit d ``styles[d]``
+    to ``styles[d + 1]``.
+    """
+
+    points: np.ndarray
+    marks: np.ndarray
+    starts: np.ndarray
+    styles: np.ndarray
+
+
 SKELETONS: tuple[tuple[str, ...], ...] = (
     (  # 0
         "50,0 22,12 5,50 22,88 50,100 78,88 95,50 78,12 50,0",
@@ -27,6 +48,8 @@ SKELETONS: tuple[tuple[str, ...], ...] = (
         "30,30 55,0! 50,50 45,100 | 20,98 75,100",
         "50,0 45,30 40,70 42,100",
         "58,0 55,50 50,100",
+        "25,22 55,0! 52,50 50,100",
+        "35,100 50,100! 52,50 55,0 35,20",
     ),
     (  # 2
         "8,22 25,3 55,0 80,18 75,45 45,72 8,98! 50,96 95,96",
@@ -65,6 +88,9 @@ SKELETONS: tuple[tuple[str, ...], ...] = (
         "8,12 35,0 68,8 72,28 45,45! 75,50 88,70 70,95 38,100 5,90",
         "10,20 30,3 60,3 72,20 55,40 38,46 60,48 82,62 80,85 50,100 15,98 2,85",
         "15,5 50,0 75,12 70,32 50,42 72,55 80,75 60,95 25,98",
+        "0,25 45,5 80,0 55,35 35,50! 75,55 90,70 60,95 10,100",
+        "25,22 20,2 55,0 78,15 55,38 38,46 65,52 80,75 60,98 25,98 15,85",
+        "2,12 40,2 70,12 62,32 40,45! 62,55 60,78 35,100",
     ),
     (  # 4
         "20,0 15,30 12,58! 50,58 90,52 | 75,0 72,50 68,100",
@@ -97,6 +123,10 @@ SKELETONS: tuple[tuple[str, ...], ...] = (
         "35,5 22,45! 55,42 78,60 72,88 40,100 10,92 12,80 | 35,6 95,4",
         "105,5 70,8 45,8! 35,40! 60,45 70,65 45,92 5,98",
         "85,0 50,5 30,18 32,38 60,50 75,72 55,98 20,98 8,85",
+        "110,0 60,10 40,15 30,45! 50,45 60,65 40,95 10,95",
+        "30,0 20,35! 60,25 95,45 85,75 40,100 0,90 | 30,2 60,5 90,0",
+        "120,5 70,0 35,15 25,40 50,50 60,70 40,90 5,100",
+        "90,15 60,2 30,8 20,30 45,45 75,60 75,85 45,100 10,90",
     ),
     (  # 6
         "70,0 40,20 15,50 10,78 30,100 65,98 85,78 70,58 40,60 15,78",
@@ -128,6 +158,7 @@ SKELETONS: tuple[tuple[str, ...], ...] = (
         "5,10 50,3 80,5! 58,42 40,70 28,100 | 10,50 45,48 75,50",
         "15,18 40,8 75,8 85,18 68,45 50,75 42,100",
         "5,25 15,5 30,12 60,10 90,0! 65,45 45,100 | 30,55 60,52 80,42",
+        "10,12 48,6 84,2! 66,35 52,65 40,100 | 22,58 50,54 82,50",
     ),
     (  # 8
         "78,15 50,0 22,12 25,35 55,50 80,72 70,95 40,100 18,85 25,65 55,48 80,28 78,12",
@@ -163,5 +194,28 @@ SKELETONS: tuple[tuple[str, ...], ...] = (
         "62,0 30,12 18,35 40,48 70,32 75,10 68,55 58,100",
         "80,25 70,5 40,0 18,22 30,45 60,42 82,20! 76,60 75,100",
         "75,15 45,2 10,15 5,38 35,50 65,35 80,8 82,50 98,95",
+        "95,5 60,2 25,25 35,45 70,38 72,55 50,80 25,100",
+        "80,10 45,5 18,28 30,45 68,38 70,60 55,100",
+        "20,20 45,0 75,12 72,40 40,48 18,30 40,5 75,15 80,55 65,95 30,100 12,88",
+        "72,28 60,5 30,5 20,28 40,45 68,35! 80,60 70,92 40,102 10,90 15,78",
+        "85,0 50,8 20,30 30,46 62,36 82,10 72,45 55,75 30,100",
+        "65,8 40,5 25,22 35,42 62,32 72,8! 68,50 66,100",
     ),
 )
+
+
+def pack() -> Packed:
+    """Return `SKELETONS` as arrays."""
+    points, marks, starts, styles = [], [], [0], [0]
+    for skeletons in SKELETONS:
+        for skeleton in skeletons:
+            for stroke in skeleton.split("|"):
+                for point in stroke.split():
+                    points.append([float(number) for number in point.rstrip("!").split(",")])
+                    marks.append(CORNER if point.endswith("!") else 0)
+                marks[-1] = LIFT
+            starts.append(len(points))
+        styles.append(len(starts) - 1)
+    return Packed(
+        np.array(points) / 100, np.array(marks, np.uint8), np.array(starts), np.array(styles)
+    )

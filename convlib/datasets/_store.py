@@ -20,9 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from convlib.datasets import _idx
-from convlib.datasets._errors import DatasetError, DatasetUnavailable
-
-Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+from convlib.datasets._common import Arrays, DatasetError, DatasetUnavailable
 
 _FOLDERS = ("mnist", "fashion_mnist")
 _BLOCK = 1 << 16
@@ -153,7 +151,9 @@ def _located(folder: Path, file: IdxFile) -> Path | None:
 def _read_from(folder: Path, file: IdxFile) -> np.ndarray:
     path = _located(folder, file)
     if path is None:
-        raise DatasetError(f"{folder / file.name}.gz is missing beside the other files of its set")
+        raise DatasetUnavailable(
+            f"{folder / file.name}.gz is missing beside the other files of its set"
+        )
     return _read(path, file)
 
 
@@ -161,7 +161,7 @@ def _read(path: Path, file: IdxFile) -> np.ndarray:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
     return _decode(raw, file, str(path))
 
 
@@ -179,6 +179,8 @@ def _decode(raw: bytes, file: IdxFile, name: str) -> np.ndarray:
                 f"{name} is not the published file: expected a {what} with the "
                 f"{algorithm.upper()} {expected}, found {found}"
             )
+    if array.ndim == 1 and array.max() > 9:
+        raise DatasetError(f"{name} holds the label {array.max()}; expected labels 0–9")
     return array
 
 
@@ -218,7 +220,7 @@ def _download(data_set: IdxSet, file: IdxFile, reasons: list[str]) -> tuple[byte
             raw = _fetch(address)
             return raw, _decode(raw, file, address)
         except (OSError, http.client.HTTPException) as error:
-            reasons.append(f"{address}: {getattr(error, 'reason', None) or error}")
+            reasons.append(f"{address}: {error}")
         except DatasetError as error:
             reasons.append(str(error))
     raise DatasetUnavailable(
@@ -252,21 +254,20 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as stream:
-            try:
+        stream = tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False)
+        try:
+            with stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-                stream.close()
-                os.replace(stream.name, path)
-            except BaseException:
-                stream.close()
-                os.unlink(stream.name)
-                raise
+            os.replace(stream.name, path)
+        except BaseException:
+            os.unlink(stream.name)
+            raise
     except OSError as error:
         raise DatasetError(
-            f"{path} cannot be written ({error.strerror}): make room or set the environment "
-            "variable CONVLIB_CACHE to a folder that can be written to"
+            f"{path} cannot be written ({error.strerror or error}): make room, or set the "
+            "environment variable CONVLIB_CACHE to a folder that can be written to"
         ) from error
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convlib.datasets._errors import DatasetError
-
-Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+from convlib.datasets._common import Arrays, DatasetError
 
 TRAIN = 1347  # three quarters
 
@@ -25,9 +23,9 @@ def load_data() -> Arrays:
     """Return the digits at MNIST's size: ``(x_train, y_train), (x_test, y_test)``.
 
     Every image is enlarged from 8×8 to 20×20 pixels and placed on 28×28 with its centre of mass
-    on row and column 14, to the nearest pixel, as MNIST's digits are. Enlarging is cubic convolution
-    (Keys' kernel, a = −1/2, in each direction) between pixel centres on paper without ink; values
-    are multiplied by 255/16 and clipped to 0–255.
+    on row and column 14, to the nearest pixel, as MNIST's digits are. Enlarging is cubic
+    convolution (Keys' kernel, a = −1/2, in each direction) between pixel centres, with blank
+    paper around; values are multiplied by 255/16 and clipped to 0–255.
 
     The digits are in the order of their thirteen writers, so the split is a cut: the people of the
     test set are not those of the training set, but for the one in whose digits the cut lies.

@@ -3,6 +3,7 @@
 import os
 
 from convlib.datasets import _store
+from convlib.datasets._common import Arrays
 
 _SET = _store.IdxSet(
     title="Fashion-MNIST",
@@ -35,18 +36,19 @@ CLASSES = (
 )
 
 
-def load_data(path: str | os.PathLike | None = None) -> _store.Arrays:
+def load_data(path: str | os.PathLike | None = None) -> Arrays:
     """Return Fashion-MNIST: ``(x_train, y_train), (x_test, y_test)``.
 
     The four files ``train-images-idx3-ubyte.gz``, ``train-labels-idx1-ubyte.gz``,
     ``t10k-images-idx3-ubyte.gz`` and ``t10k-labels-idx1-ubyte.gz``, gzipped or not (then without
     ``.gz``), are looked for in this order:
 
-    1. in the folder ``path``, or its subfolder ``fashion_mnist``, if a path is given; nowhere else then;
-    2. in the subfolder ``fashion_mnist`` of the folder that the environment variable ``CONVLIB_DATA``
-       names, or in that folder itself;
-    3. in the cache: ``convlib/fashion_mnist`` below ``CONVLIB_CACHE`` if that variable is set, else below
-       the user's cache folder (``~/.cache`` on Linux);
+    1. in the folder ``path``, or its subfolder ``fashion_mnist``, if a path is given; nowhere
+       else then;
+    2. in the subfolder ``fashion_mnist`` of the folder that the environment variable
+       ``CONVLIB_DATA`` names, or in that folder itself;
+    3. in the cache: ``convlib/fashion_mnist`` below ``CONVLIB_CACHE`` if that variable is set,
+       else below the user's cache folder (``~/.cache`` on Linux);
     4. on the public mirrors, from where they are downloaded into the cache. A call after an
        interruption goes on with the files that are still missing.
 

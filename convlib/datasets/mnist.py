@@ -3,6 +3,7 @@
 import os
 
 from convlib.datasets import _store
+from convlib.datasets._common import Arrays
 
 _SET = _store.IdxSet(
     title="MNIST",
@@ -22,7 +23,7 @@ _SET = _store.IdxSet(
 )
 
 
-def load_data(path: str | os.PathLike | None = None) -> _store.Arrays:
+def load_data(path: str | os.PathLike | None = None) -> Arrays:
     """Return MNIST: ``(x_train, y_train), (x_test, y_test)``.
 
     The four files ``train-images-idx3-ubyte.gz``, ``train-labels-idx1-ubyte.gz``,

@@ -1,4 +1,9 @@
-"""What goes wrong with data sets."""
+"""What all data sets share: the type they return and what can go wrong with them."""
+
+import numpy as np
+
+# (x_train, y_train), (x_test, y_test)
+Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class DatasetError(Exception):
