@@ -218,3 +218,37 @@ class LambdaCallback(Callback):
         for name, function in given.items():
             if function is not None:
                 setattr(self, name, function)
+
+
+class Hooks:
+    """The callbacks of one `fit`."""
+
+    def __init__(self, given, model, params):
+        for callback in given:
+            if not isinstance(callback, Callback):
+                raise TypeError(
+                    f"callbacks must be objects from convlib.callbacks, got {callback!r}"
+                )
+            callback.set_model(model)
+            callback.set_params(params)
+        self._callbacks = given
+        # Most callbacks leave the batches alone; they need not be called thousands of times.
+        self._by_batch = {
+            name: [callback for callback in given if _overrides(callback, name)]
+            for name in ("on_train_batch_begin", "on_train_batch_end")
+        }
+
+    def call(self, method: str, *arguments) -> None:
+        """Call this method of every callback."""
+        for callback in self._callbacks:
+            getattr(callback, method)(*arguments)
+
+    def call_batch(self, method: str, batch: int, logs: Callable[[], dict] = dict) -> None:
+        """Call this method of those callbacks that have it; only then are the logs computed."""
+        for callback in self._by_batch[method]:
+            getattr(callback, method)(batch, logs())
+
+
+def _overrides(callback, method):
+    inherited = getattr(Callback, method)
+    return getattr(getattr(callback, method), "__func__", None) is not inherited

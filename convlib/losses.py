@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convlib.layers import Work
+from convlib.base import Work
 
 __all__ = [
     "BinaryCrossentropy",

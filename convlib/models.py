@@ -2,13 +2,14 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from convlib import callbacks as callbacks_module
-from convlib import fusion, layers, losses, metrics, optimizers, storage, utils
+from convlib import checks, fusion, layers, losses, optimizers, storage, utils
+from convlib import metrics as metrics_module
+from convlib import summary as summary_table
 from convlib.kernels import get_backend
 from convlib.layers import Input, Layer
 from convlib.plan import Parameters, Plan
@@ -230,30 +231,8 @@ class Sequential:
             Called with each line instead of `print`.
         """
         self._require_built("summary")
-        say = print_fn or print
-        rows = [("Layer (type)", "Output Shape", "Param #")]
-        rows += [
-            (
-                f"{layer.name} ({type(layer).__name__})",
-                f"{layer.output_shape}",
-                layer.count_params(),
-            )
-            for layer in self.layers
-        ]
-        first, second = (max(len(row[column]) for row in rows) + 2 for column in (0, 1))
-        width = line_length or max(65, first + second + 10)
-        first, second = max(first, width * 45 // 100), max(second, width * 40 // 100)
-        say("_" * width)
-        for number, (name, shape, count) in enumerate(rows):
-            say(f"{name:{first}}{shape:{second}}{count}")
-            say(("_" if 0 < number < len(self.layers) else "=") * width)
-        total = self.count_params()
-        trainable = sum(
-            getattr(layer, name).size for layer in self.layers for name in layer.trainable_names
-        )
-        say(f"Total params: {total:,}")
-        say(f"Trainable params: {trainable:,}")
-        say(f"Non-trainable params: {total - trainable:,}")
+        for line in summary_table.lines(self.layers, line_length):
+            (print_fn or print)(line)
 
     # Compiling
 
@@ -288,7 +267,7 @@ class Sequential:
             raise ValueError("compile needs a loss, for instance loss='categorical_crossentropy'")
         wanted = [metrics] if isinstance(metrics, str) else list(metrics or ())
         for metric in wanted:
-            _check_metric(metric)
+            metrics_module.check(metric)
         new_optimizer, new_loss = optimizers.get(optimizer), losses.get(loss)
         get_backend(backend)
         self.optimizer, self.loss, self._metrics = new_optimizer, new_loss, wanted
@@ -339,52 +318,25 @@ class Sequential:
         """Return x checked, in the model's dtype; build the model if its shape was not known."""
         if not self.layers:
             self._require_built(purpose)
-        x = np.asarray(x)
-        if x.dtype.kind not in "biuf":
-            raise TypeError(f"x must be numbers, got an array of {x.dtype}")
-        if x.ndim < 2 or len(x) == 0:
-            raise ValueError(
-                f"x must hold at least one sample, its first axis counting them, got shape "
-                f"{x.shape}"
-            )
+        x = checks.numbers(x)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        if x.shape[1:] != self._sample_shape:
-            raise ValueError(self._shape_message(x))
-        _warn_if_unscaled(x)
+        checks.same_sample_shape(x, self._sample_shape, self.layers[0].label)
+        checks.warn_if_unscaled(x)
         return np.ascontiguousarray(x, self.dtype)
-
-    def _shape_message(self, x):
-        expected = ", ".join(map(str, self._sample_shape))
-        message = f"x must have the shape (samples, {expected}), got {x.shape}"
-        if (*x.shape[1:], 1) == self._sample_shape:
-            return f"{message}; add the axis of channels with x[..., None]"
-        if x.shape == self._sample_shape:
-            return f"{message}; one sample alone is x[None]"
-        if x.ndim == 4 and x.shape[1:3] == self._sample_shape[:2]:
-            return (
-                f"{message}: the images have {x.shape[3]} channels, "
-                f"{self.layers[0].label} was built for {self._sample_shape[2]}"
-            )
-        return message
 
     def _samples_and_targets(self, x, y, purpose):
         self._require_compiled(purpose)
-        if y is None:
-            raise ValueError(f"{purpose} needs targets y beside x")
         x = self._samples(x, purpose)
-        y = np.asarray(y)
-        if y.ndim == 0 or len(y) != len(x):
-            raise ValueError(
-                f"x and y must hold the same number of samples, got {len(x)} and "
-                f"{len(y) if y.ndim else 'a single number'}"
-            )
+        checks.same_number_of_samples(x, y)
         self.loss.check_output(self.output_shape)
         return x, self.loss.targets(y, self.output_shape, self.dtype)
 
     def _resolved_metrics(self, y):
         labels = y.ndim == 1
-        resolved = [metrics.get(metric, self.output_shape, labels) for metric in self._metrics]
+        resolved = [
+            metrics_module.get(metric, self.output_shape, labels) for metric in self._metrics
+        ]
         for metric in resolved:
             metric.reset_state()
         return resolved
@@ -438,10 +390,10 @@ class Sequential:
             that batch, and the message says whether the data or the training is to blame.
         """
         x, y = self._samples_and_targets(x, y, "fit")
-        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
         epochs, initial_epoch = (
-            _count("epochs", epochs, 0),
-            _count("initial_epoch", initial_epoch, 0),
+            checks.count("epochs", epochs, 0),
+            checks.count("initial_epoch", initial_epoch, 0),
         )
         verbose = checked_verbosity(verbose)
         validation = None
@@ -450,7 +402,7 @@ class Sequential:
                 raise ValueError("validation_data must be a pair (x, y)")
             validation = self._samples_and_targets(*validation_data, "validation")
         elif validation_split:
-            (x, y), validation = _split(x, y, validation_split)
+            (x, y), validation = checks.split(x, y, validation_split)
 
         batch_size = min(batch_size, len(x))
         plan = self._training_plan(batch_size)
@@ -458,7 +410,7 @@ class Sequential:
         self.history = callbacks_module.History()
         self.stop_training = False
         params = {"epochs": epochs, "steps": steps, "verbose": verbose}
-        hooks = _Hooks([self.history, *(callbacks or ())], self, params)
+        hooks = callbacks_module.Hooks([self.history, *(callbacks or ())], self, params)
         order = np.arange(len(x))
         hooks.call("on_train_begin")
         for epoch in range(initial_epoch, epochs):
@@ -525,7 +477,7 @@ class Sequential:
         """Return why the loss or a gradient of these samples is not finite."""
         kept = "The weights are those from before this batch."
         for name, data in (("x", x), ("y", y)):
-            bad = ~np.isfinite(data[chosen]).reshape(len(chosen), -1).all(1)
+            bad = checks.not_finite(data[chosen])
             if bad.any():
                 return f"sample {chosen[bad][0]} of {name} holds NaN or infinity. {kept}"
         return (
@@ -576,7 +528,7 @@ class Sequential:
             ``return_dict`` always a dict.
         """
         x, y = self._samples_and_targets(x, y, "evaluate")
-        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
         verbose = checked_verbosity(verbose)
         with Progress(math.ceil(len(x) / batch_size), "Evaluation", verbose) as progress:
             logs = self._evaluate(x, y, batch_size, progress)
@@ -614,7 +566,7 @@ class Sequential:
             Unlike `fit` it stays silent unless a bar can be drawn.
         """
         x = self._samples(x, "predict")
-        batch_size = _count("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
         plan = self._prediction_plan(min(batch_size, len(x)))
         result = np.empty((len(x), *self.output_shape[1:]), self.dtype)
         bar = 1 if checked_verbosity(verbose) == 1 else 0
@@ -767,76 +719,7 @@ def _described(thing) -> dict:
     return {"class": type(thing).__name__, "config": thing.get_config()}
 
 
-def _check_metric(metric):
-    metrics.check(metric)
-
-
 def _results(logs, as_dict):
     if as_dict:
         return logs
     return logs["loss"] if len(logs) == 1 else list(logs.values())
-
-
-def _count(name, value, minimum=1):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
-        raise ValueError(f"{name} must be a whole number, {minimum} or more, got {value!r}")
-    return int(value)
-
-
-def _split(x, y, share):
-    """Return the samples without the last ones, and these."""
-    if not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
-    first = int(len(x) * (1 - share))
-    if first in (0, len(x)):
-        raise ValueError(
-            f"validation_split={share} of {len(x)} samples leaves none to "
-            f"{'train on' if first == 0 else 'validate on'}"
-        )
-    return (x[:first], y[:first]), (x[first:], y[first:])
-
-
-def _warn_if_unscaled(x):
-    """Warn of images with values 0 … 255, which make training slow or impossible."""
-    if x.dtype.kind == "b" or x.ndim < 3:
-        return
-    largest = x.max()
-    limit = 1 if x.dtype.kind in "iu" else 16
-    if limit < largest <= 255 and x.min() >= 0:
-        warnings.warn(
-            f"x holds values up to {largest:g}; networks learn badly from unscaled images. "
-            f"Write x.astype('float32') / 255",
-            stacklevel=4,
-        )
-
-
-class _Hooks:
-    """The callbacks of one `fit`."""
-
-    def __init__(self, given, model, params):
-        for callback in given:
-            if not isinstance(callback, callbacks_module.Callback):
-                raise TypeError(
-                    f"callbacks must be objects from convlib.callbacks, got {callback!r}"
-                )
-            callback.set_model(model)
-            callback.set_params(params)
-        self._callbacks = given
-        # Most callbacks leave the batches alone; they need not be called thousands of times.
-        self._by_batch = {
-            name: [callback for callback in given if _overrides(callback, name)]
-            for name in ("on_train_batch_begin", "on_train_batch_end")
-        }
-
-    def call(self, method, *arguments):
-        for callback in self._callbacks:
-            getattr(callback, method)(*arguments)
-
-    def call_batch(self, method, batch, logs=dict):
-        for callback in self._by_batch[method]:
-            getattr(callback, method)(batch, logs())
-
-
-def _overrides(callback, method):
-    inherited = getattr(callbacks_module.Callback, method)
-    return getattr(getattr(callback, method), "__func__", None) is not inherited

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
+from convlib.base import Layer, Step, Work
 from convlib.kernels.scratch import Scratch
-from convlib.layers import Layer, Step, Work
 from convlib.losses import Loss
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
