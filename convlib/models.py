@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from convlib import callbacks as callbacks_module
-from convlib import checks, fusion, layers, losses, optimizers, storage, utils
+from convlib import base, checks, fusion, layers, losses, optimizers, storage, utils
 from convlib import metrics as metrics_module
 from convlib import summary as summary_table
 from convlib.kernels import get_backend
@@ -150,7 +150,7 @@ class Sequential:
             raise ValueError(
                 f"input_shape must begin with None for the number of samples, got {input_shape}"
             )
-        sample_shape = layers.checked_shape(input_shape[1:], "input_shape")
+        sample_shape = base.checked_shape(input_shape[1:], "input_shape")
         if self._sample_shape not in (None, sample_shape):
             raise ValueError(
                 f"the model was built for samples of shape {self._sample_shape}, got {sample_shape}"
@@ -213,7 +213,7 @@ class Sequential:
     def set_weights(self, weights: Iterable) -> None:
         """Replace the values of all weights; shapes as in `get_weights`."""
         self._require_built("set_weights")
-        layers.assign_weights(self.weights, weights, f"model {self.name!r}")
+        base.assign_weights(self.weights, weights, f"model {self.name!r}")
 
     def count_params(self) -> int:
         """Return the number of weights."""
