@@ -4,10 +4,13 @@ A fused step computes what its parts compute, up to rounding, in fewer passes ov
 accurately. The loss counts as the last step. A new fusion is one more row of `FUSIONS`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from convlib.layers import Softmax
+import numpy as np
+
+from convlib.layers import Conv2D, MaxPooling2D, ReLU, Softmax, Step
 from convlib.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 
 
@@ -71,12 +74,65 @@ class SoftmaxCrossEntropy(Loss):
         work.kernels.softmax_cross_entropy_backward(probabilities, target, dx, scale)
 
 
+class ConvolutionReluMaxPooling(Step):
+    """Convolution, ReLU and max-pooling: only winners are stored, with a byte for the way back."""
+
+    def __init__(self, convolution: Conv2D, relu: ReLU, pooling: MaxPooling2D):
+        self.owner, self._pooling = convolution, pooling
+        self._arguments = pooling.pool_size, *convolution._arguments
+
+    def compute_output_shape(self, input_shape):  # noqa: D102
+        return self._pooling.compute_output_shape(self.owner.compute_output_shape(input_shape))
+
+    def saved(self, input_shape):  # noqa: D102
+        return {"code": (self.compute_output_shape(input_shape), np.uint8)}
+
+    def forward(self, x, y, work, training):  # noqa: D102
+        weights, code = (self.owner.kernel, self.owner.bias), work.saved["code"]
+        work.kernels.conv2d_relu_max_pool2d_forward(
+            x, *weights, y, code, *self._arguments, work.scratch
+        )
+
+    def backward(self, x, y, dy, dx, work):  # noqa: D102
+        kernels, code = work.kernels, work.saved["code"]
+        if work.gradients:
+            dw, db = (*work.gradients, None)[:2]
+            kernels.conv2d_relu_max_pool2d_backward_params(
+                x, dy, code, dw, db, *self._arguments, work.scratch
+            )
+        if dx is not None:
+            kernels.conv2d_relu_max_pool2d_backward_input(
+                dy, code, self.owner.kernel, dx, *self._arguments, work.scratch
+            )
+
+
+def _is_plain_relu(step) -> bool:
+    return isinstance(step, ReLU) and (step.max_value, step.negative_slope, step.threshold) == (
+        None,
+        0,
+        0,
+    )
+
+
+def _is_pooling_in_blocks(step) -> bool:
+    return (
+        isinstance(step, MaxPooling2D)
+        and step.padding == "valid"
+        and step.strides == step.pool_size
+        and math.prod(step.pool_size) <= 255
+    )
+
+
 def _is_class_loss_of_probabilities(step) -> bool:
     kinds = CategoricalCrossentropy, SparseCategoricalCrossentropy
     return isinstance(step, kinds) and not step.from_logits
 
 
 FUSIONS = [
+    Fusion(
+        pattern=(lambda step: isinstance(step, Conv2D), _is_plain_relu, _is_pooling_in_blocks),
+        combine=ConvolutionReluMaxPooling,
+    ),
     Fusion(
         pattern=(lambda step: isinstance(step, Softmax), _is_class_loss_of_probabilities),
         combine=SoftmaxCrossEntropy,

@@ -14,8 +14,8 @@ Conventions, for every operation:
 * ``strides`` and ``dilation`` are ``(vertical, horizontal)``, ``padding`` is ``((top, bottom),
   (left, right))``. Padding counts as zero, except under a maximum, where it counts as −∞.
 * ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it.
-* A NaN that takes part in a sum, product or maximum gives NaN. Whether a NaN in a *kernel* takes part
-  where the window hangs over the border, and only zeros meet it, is left to the backend.
+* A NaN that takes part in a sum, product or maximum gives NaN. Whether a NaN in a *kernel* takes
+  part where the window hangs over the border, and only zeros meet it, is left to the backend.
 
 The names ``x, w, b, y`` are input, kernel, bias and output; ``dx`` is the gradient of the loss with
 respect to ``x``, and so on.
@@ -40,6 +40,9 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_params",
     "conv2d_forward",
+    "conv2d_relu_max_pool2d_backward_input",
+    "conv2d_relu_max_pool2d_backward_params",
+    "conv2d_relu_max_pool2d_forward",
     "dense_backward_input",
     "dense_backward_params",
     "dense_forward",
@@ -332,6 +335,86 @@ def average_pool2d_backward(dy, dx, pool_size, strides, padding):
     for _, _, rows, columns in _taps(pool_size, dy.shape[1:3], strides, (1, 1)):
         padded[:, rows, columns] += share
     dx[...] = _unpadded(padded, padding)
+
+
+# Convolution, ReLU and maximum in one step --------------------------------------------------------
+
+CLIPPED = 255
+
+
+def _output_size(x, w, strides, padding, dilation):
+    return tuple(
+        (x.shape[1 + i] + sum(padding[i]) - dilation[i] * (w.shape[i] - 1) - 1) // strides[i] + 1
+        for i in (0, 1)
+    )
+
+
+def conv2d_relu_max_pool2d_forward(
+    x, w, b, y, code, pool_size, strides, padding, dilation, groups, scratch
+):
+    """Convolve, cut off below zero and keep the maximum of each ``pool_size`` block of pixels.
+
+    The same as `conv2d_forward`, `relu_forward` and `max_pool2d_forward` with windows that touch
+    but do not overlap. Rows and columns that fill no window are dropped.
+
+    Parameters
+    ----------
+    x, w, b, strides, padding, dilation, groups, scratch
+        As in `conv2d_forward`.
+    y : (n, pooled height, pooled width, filters), overwritten
+    code : same shape as y, uint8, overwritten
+        The winner's place within its window, ``u · pool width + v``; 255 where the maximum is not
+        above zero, so that ReLU lets no gradient through.
+    pool_size : (int, int)
+        At most 255 pixels.
+    """
+    size = _output_size(x, w, strides, padding, dilation)
+    convolved = np.empty((len(x), *size, w.shape[3]), x.dtype)
+    conv2d_forward(x, w, b, convolved, strides, padding, dilation, groups, scratch)
+    relu_forward(convolved, convolved, np.inf, 0.0, 0.0)
+    max_pool2d_forward(convolved, y, code, pool_size, pool_size, ((0, 0), (0, 0)))
+    code[y == 0] = CLIPPED
+
+
+def _before_pooling(dy, code, size, pool_size):
+    """Return the gradient of the convolution's output."""
+    gradient = np.empty((len(dy), *size, dy.shape[3]), dy.dtype)
+    max_pool2d_backward(dy, code, gradient, pool_size, pool_size, ((0, 0), (0, 0)))
+    return gradient
+
+
+def conv2d_relu_max_pool2d_backward_input(
+    dy, code, w, dx, pool_size, strides, padding, dilation, groups, scratch
+):
+    """Send each gradient to the winner of its window, unless it was clipped, and on to dx.
+
+    Parameters
+    ----------
+    dy, code : (n, pooled height, pooled width, filters)
+        ``code`` as forward wrote it.
+    w, dx, strides, padding, dilation, groups, scratch
+        As in `conv2d_backward_input`.
+    pool_size : (int, int)
+    """
+    gradient = _before_pooling(dy, code, _output_size(dx, w, strides, padding, dilation), pool_size)
+    conv2d_backward_input(gradient, w, dx, strides, padding, dilation, groups, scratch)
+
+
+def conv2d_relu_max_pool2d_backward_params(
+    x, dy, code, dw, db, pool_size, strides, padding, dilation, groups, scratch
+):
+    """Send each gradient to the winner of its window, unless it was clipped, and on to dw and db.
+
+    Parameters
+    ----------
+    dy, code : (n, pooled height, pooled width, filters)
+        ``code`` as forward wrote it.
+    x, dw, db, strides, padding, dilation, groups, scratch
+        As in `conv2d_backward_params`.
+    pool_size : (int, int)
+    """
+    gradient = _before_pooling(dy, code, _output_size(x, dw, strides, padding, dilation), pool_size)
+    conv2d_backward_params(x, gradient, dw, db, strides, padding, dilation, groups, scratch)
 
 
 # Dense ------------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ loops over contiguous memory.
 """
 
 from convlib.kernels._cache import stamped_cache
+from convlib.kernels.cpu._threads import load_tbb
+
+load_tbb()
 
 with stamped_cache():
     from convlib.kernels.cpu.conv2d import (
@@ -15,6 +18,11 @@ with stamped_cache():
         dense_backward_input,
         dense_backward_params,
         dense_forward,
+    )
+    from convlib.kernels.cpu.conv2d_pool import (
+        conv2d_relu_max_pool2d_backward_input,
+        conv2d_relu_max_pool2d_backward_params,
+        conv2d_relu_max_pool2d_forward,
     )
     from convlib.kernels.cpu.elementwise import (
         dropout,
@@ -77,6 +85,9 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_params",
     "conv2d_forward",
+    "conv2d_relu_max_pool2d_backward_input",
+    "conv2d_relu_max_pool2d_backward_params",
+    "conv2d_relu_max_pool2d_forward",
     "dense_backward_input",
     "dense_backward_params",
     "dense_forward",

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from convlib.kernels.cpu.sums import sum_rows
+from convlib.kernels.cpu.sums import chunk_range, sum_rows
 from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
@@ -134,7 +134,8 @@ def _plan(images, frame, kernel_size, strides, dilation, groups, outputs, output
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, groups, dtype):
+def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, groups, dtype):
+    """Return the plan of a convolution; windows beyond the output size are left out."""
     images, height, width, channels = x_shape
     (top, bottom), (left, right) = padding
     frame = Frame(
@@ -164,7 +165,7 @@ def _backward_input_plan(dy_shape, w_shape, input_size, strides, padding, dilati
 
 
 @njit
-def _next_window(start, row, column, windows):
+def next_window(start, row, column, windows):
     """Return where the next window starts, and its row and column."""
     start += windows.next_column
     column += 1
@@ -197,7 +198,7 @@ def _element(k, windows):
 
 
 @njit
-def _fill_frame(source, image, frame, framed):
+def fill_frame(source, image, frame, framed):
     """Copy one image to its place in ``framed``, whose other elements are zero and stay so."""
     first = max(0, -(frame.left // frame.step_across))
     for i in range(frame.height):
@@ -249,17 +250,17 @@ def _correlate_some(columns):
             for window in range(first, last, ROWS):
                 # The last tile may be shorter; its spare rows repeat the last window.
                 s0 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
                 s1 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
                 s2 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
                 s3 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
                 s4 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
                 s5 = min(start, final) + shift
-                start, row, column = _next_window(start, row, column, windows)
+                start, row, column = next_window(start, row, column, windows)
 
                 acc = tile_rows_of(bias, panel * width, columns)
                 weights = panel * tiling.terms * width
@@ -278,6 +279,17 @@ def _correlate_some(columns):
 _correlate_1, _correlate_2, _correlate_4 = (_correlate_some(columns) for columns in (1, 2, 4))
 
 
+@njit
+def correlate_range(x, first, last, windows, tiling, panels, bias, y, y_first):
+    """Write the windows from first to last to ``y``, whose first row is window ``−y_first``."""
+    if tiling.columns == 1:
+        _correlate_1(x, first, last, windows, tiling, panels, bias, y, y_first)
+    elif tiling.columns == 2:
+        _correlate_2(x, first, last, windows, tiling, panels, bias, y, y_first)
+    else:
+        _correlate_4(x, first, last, windows, tiling, panels, bias, y, y_first)
+
+
 @njit(cache=True, parallel=True)
 def _correlate(x, windows, frame, tiling, panels, bias, y, frames):
     per_image = windows.rows * windows.columns
@@ -286,59 +298,61 @@ def _correlate(x, windows, frame, tiling, panels, bias, y, frames):
         if tiling.is_framed:
             framed = frames[task]
             framed[:] = 0
-            for image in range(
-                task * tiling.images // tiling.tasks, (task + 1) * tiling.images // tiling.tasks
-            ):
-                _fill_frame(x, image, frame, framed)
-                if tiling.columns == 1:
-                    _correlate_1(
-                        framed, 0, per_image, windows, tiling, panels, bias, y, image * per_image
-                    )
-                elif tiling.columns == 2:
-                    _correlate_2(
-                        framed, 0, per_image, windows, tiling, panels, bias, y, image * per_image
-                    )
-                else:
-                    _correlate_4(
-                        framed, 0, per_image, windows, tiling, panels, bias, y, image * per_image
-                    )
+            for image in range(*chunk_range(task, tiling.tasks, tiling.images)):
+                fill_frame(x, image, frame, framed)
+                first = image * per_image
+                correlate_range(framed, 0, per_image, windows, tiling, panels, bias, y, first)
         else:
-            tiles = -(-tiling.images * per_image // ROWS)
-            first = task * tiles // tiling.tasks * ROWS
-            last = min((task + 1) * tiles // tiling.tasks * ROWS, tiling.images * per_image)
-            if tiling.columns == 1:
-                _correlate_1(x, first, last, windows, tiling, panels, bias, y, 0)
-            elif tiling.columns == 2:
-                _correlate_2(x, first, last, windows, tiling, panels, bias, y, 0)
-            else:
-                _correlate_4(x, first, last, windows, tiling, panels, bias, y, 0)
+            total = tiling.images * per_image
+            first, last = chunk_range(task, tiling.tasks, -(-total // ROWS))
+            last = min(last * ROWS, total)
+            correlate_range(x, first * ROWS, last, windows, tiling, panels, bias, y, 0)
 
 
 def _run_correlation(plan, x, kernel, b, y, scratch):
     """Correlate with a kernel given as a view (group, u, v, in, out)."""
     if y.size == 0:
         return
-    panel_count = plan.tiling.groups * plan.tiling.blocks
-    frame_size = plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
     panels, bias, frames = scratch.take(
-        ((panel_count * plan.tiling.terms * plan.tiling.width,), x.dtype),
-        ((plan.tiling.groups, plan.tiling.blocks * plan.tiling.width), x.dtype),
-        ((plan.tiling.tasks if plan.tiling.is_framed else 0, frame_size), x.dtype),
+        *panel_requests(plan, x.dtype),
+        ((plan.tiling.tasks if plan.tiling.is_framed else 0, frame_size(plan)), x.dtype),
     )
+    pack(plan, kernel, b, panels, bias)
+    _correlate(x.reshape(-1), *plan, panels, bias, y.reshape(-1), frames)
+
+
+def frame_size(plan):
+    """Return how many numbers one framed image has."""
+    return plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
+
+
+def panel_requests(plan, dtype):
+    """Return what `pack` needs: the shapes of panels and bias, for `Scratch.take`."""
+    panels = plan.tiling.groups * plan.tiling.blocks
+    return (
+        ((panels * plan.tiling.terms * plan.tiling.width,), dtype),
+        ((panels * plan.tiling.width,), dtype),
+    )
+
+
+def pack(plan, kernel, b, panels, bias):
+    """Lay out a kernel, given as a view (group, u, v, in, out), and a bias in whole tiles."""
     _pack(kernel, panels, plan.tiling.width)
     bias[...] = 0
     if b is not None:
-        bias[:, : plan.tiling.outputs] = b.reshape(plan.tiling.groups, plan.tiling.outputs)
-    _correlate(x.reshape(-1), *plan, panels, bias.reshape(-1), y.reshape(-1), frames)
+        by_group = bias.reshape(plan.tiling.groups, -1)
+        by_group[:, : plan.tiling.outputs] = b.reshape(plan.tiling.groups, -1)
+
+
+def grouped(w, groups):
+    """Return a view (group, u, v, in, out) of a kernel."""
+    return w.reshape(*w.shape[:3], groups, -1).transpose(3, 0, 1, 2, 4)
 
 
 def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Compute tiles of windows × output channels; see the module's text and the contract."""
-    plan = _forward_plan(
-        x.shape, w.shape, y.shape[1:3], strides, padding, dilation, groups, x.dtype
-    )
-    kernel = w.reshape(*w.shape[:3], groups, -1).transpose(3, 0, 1, 2, 4)
-    _run_correlation(plan, x, kernel, b, y, scratch)
+    plan = forward_plan(x.shape, w.shape, y.shape[1:3], strides, padding, dilation, groups, x.dtype)
+    _run_correlation(plan, x, grouped(w, groups), b, y, scratch)
 
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
@@ -346,21 +360,21 @@ def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch
     plan = _backward_input_plan(
         dy.shape, w.shape, dx.shape[1:3], strides, padding, dilation, groups, dy.dtype
     )
-    kernel = w.reshape(*w.shape[:3], groups, -1)[::-1, ::-1].transpose(3, 0, 1, 4, 2)
-    _run_correlation(plan, dy, kernel, None, dx, scratch)
+    flipped = grouped(w, groups)[:, ::-1, ::-1].transpose(0, 1, 2, 4, 3)
+    _run_correlation(plan, dy, flipped, None, dx, scratch)
 
 
 def _outer_products(columns):
     """Return the function that adds a range of windows to tiles of dw with so many columns."""
 
     @njit
-    def outer_products(x, first, last, windows, tiling, dy, dy_first, first_tile, last_tile, total):
+    def outer_products(x, first, last, windows, tiling, dy, dy_first, tiles, total):
         width = tiling.width
         row_length = tiling.groups * tiling.blocks * width
         start_0, row_0, column_0 = _window(first, windows)
         for panel in range(tiling.groups * tiling.blocks):
             shift = panel // tiling.blocks * windows.group
-            for tile in range(first_tile, last_tile):
+            for tile in range(*tiles):
                 k, final = tile * ROWS, tiling.terms - 1
                 places = (
                     shift + _element(k, windows),
@@ -377,7 +391,7 @@ def _outer_products(columns):
                 for _ in range(first, last):
                     acc = tile_fma(acc, x, places, start, dy, gradient)
                     gradient += row_length
-                    start, row, column = _next_window(start, row, column, windows)
+                    start, row, column = next_window(start, row, column, windows)
                 tile_store(acc, total, target, row_length, ROWS, width)
 
     return outer_products
@@ -387,62 +401,44 @@ _outer_1, _outer_2, _outer_4 = (_outer_products(columns) for columns in (1, 2, 4
 
 
 @njit
-def _add_block(x, first, last, windows, tiling, dy, dy_first, first_tile, last_tile, total):
+def add_block(x, first, last, windows, tiling, dy, dy_first, tiles, total):
+    """Add ``x · dy`` for the windows from first to last to a range of dw's tiles.
+
+    Row ``dy_first`` of ``dy``, whose rows have whole tiles, belongs to window 0.
+    """
     if tiling.columns == 1:
-        _outer_1(x, first, last, windows, tiling, dy, dy_first, first_tile, last_tile, total)
+        _outer_1(x, first, last, windows, tiling, dy, dy_first, tiles, total)
     elif tiling.columns == 2:
-        _outer_2(x, first, last, windows, tiling, dy, dy_first, first_tile, last_tile, total)
+        _outer_2(x, first, last, windows, tiling, dy, dy_first, tiles, total)
     else:
-        _outer_4(x, first, last, windows, tiling, dy, dy_first, first_tile, last_tile, total)
+        _outer_4(x, first, last, windows, tiling, dy, dy_first, tiles, total)
 
 
 @njit(cache=True, parallel=True)
 def _partial_sums(x, windows, frame, tiling, chunks, splits, dy, totals, frames):
     """Sum dw over each chunk of windows, each split of its tiles being a task of its own."""
     per_image = windows.rows * windows.columns
-    row_length = tiling.groups * tiling.blocks * tiling.width
+    length = tiling.groups * tiling.blocks * tiling.width
     tiles = -(-tiling.terms // ROWS)
     for index in prange(chunks * splits):
         task = np.int64(index)
         chunk, split = divmod(task, splits)
         first_tile, last_tile = split * tiles // splits, (split + 1) * tiles // splits
         total = totals[chunk]
-        total[first_tile * ROWS * row_length : last_tile * ROWS * row_length] = 0
+        total[first_tile * ROWS * length : last_tile * ROWS * length] = 0
+        tiles_here = (first_tile, last_tile)
         if tiling.is_framed:
             framed = frames[task]
             framed[:] = 0
-            for image in range(
-                chunk * tiling.images // chunks, (chunk + 1) * tiling.images // chunks
-            ):
-                _fill_frame(x, image, frame, framed)
-                _add_block(
-                    framed,
-                    0,
-                    per_image,
-                    windows,
-                    tiling,
-                    dy,
-                    image * per_image,
-                    first_tile,
-                    last_tile,
-                    total,
-                )
+            for image in range(*chunk_range(chunk, chunks, tiling.images)):
+                fill_frame(x, image, frame, framed)
+                first = image * per_image
+                add_block(framed, 0, per_image, windows, tiling, dy, first, tiles_here, total)
         else:
-            first = chunk * tiling.images * per_image // chunks
-            last = (chunk + 1) * tiling.images * per_image // chunks
-            for block in range(first, last, BLOCK):
-                _add_block(
-                    x,
-                    block,
-                    min(block + BLOCK, last),
-                    windows,
-                    tiling,
-                    dy,
-                    0,
-                    first_tile,
-                    last_tile,
-                    total,
-                )
+            start, end = chunk_range(chunk, chunks, tiling.images * per_image)
+            for first in range(start, end, BLOCK):
+                last = min(first + BLOCK, end)
+                add_block(x, first, last, windows, tiling, dy, 0, tiles_here, total)
 
 
 @njit(cache=True, parallel=True)
@@ -476,8 +472,7 @@ def _add_chunks(totals, dw, groups, outputs, width):
 def _division_of_labour(plan):
     """Return how many chunks of windows and splits of dw's tiles there are."""
     tiles = -(-plan.tiling.terms // ROWS)
-    size = tiles * ROWS * plan.tiling.groups * plan.tiling.blocks * plan.tiling.width
-    most = max(1, LARGEST_PARTIAL_SUM // size)
+    most = max(1, LARGEST_PARTIAL_SUM // total_size(plan))
     if plan.tiling.is_framed:
         return min(plan.tiling.images, TASKS, most), 1
     windows = plan.tiling.images * plan.windows.rows * plan.windows.columns
@@ -490,37 +485,43 @@ def _run_outer_products(plan, x, dy, dw, db, scratch):
         dw[...] = 0
     else:
         chunks, splits = _division_of_labour(plan)
-        row_length = plan.tiling.groups * plan.tiling.blocks * plan.tiling.width
-        tiles = -(-plan.tiling.terms // ROWS)
         windows = plan.tiling.images * plan.windows.rows * plan.windows.columns
-        is_aligned = plan.tiling.groups * plan.tiling.outputs == row_length
-        frame_size = plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
+        is_aligned = plan.tiling.groups * plan.tiling.outputs == row_length(plan)
         totals, frames, rows = scratch.take(
-            ((chunks, tiles * ROWS * row_length), x.dtype),
-            ((chunks * splits if plan.tiling.is_framed else 0, frame_size), x.dtype),
-            ((0 if is_aligned else windows * row_length,), x.dtype),
+            ((chunks, total_size(plan)), x.dtype),
+            ((chunks * splits if plan.tiling.is_framed else 0, frame_size(plan)), x.dtype),
+            ((0 if is_aligned else windows * row_length(plan),), x.dtype),
         )
         if is_aligned:
             rows = dy.reshape(-1)
         else:
-            _align_rows(
-                dy.reshape(-1), rows, plan.tiling.outputs, plan.tiling.blocks * plan.tiling.width
-            )
+            width = plan.tiling.blocks * plan.tiling.width
+            _align_rows(dy.reshape(-1), rows, plan.tiling.outputs, width)
         _partial_sums(x.reshape(-1), *plan, chunks, splits, rows, totals, frames)
-        _add_chunks(
-            totals,
-            dw.reshape(-1),
-            plan.tiling.groups,
-            plan.tiling.outputs,
-            plan.tiling.blocks * plan.tiling.width,
-        )
+        add_chunks(plan, totals, dw)
     if db is not None:
         sum_rows(dy.reshape(-1, len(db)), db, scratch)
 
 
+def row_length(plan):
+    """Return how many numbers cover all output channels in whole tiles."""
+    return plan.tiling.groups * plan.tiling.blocks * plan.tiling.width
+
+
+def total_size(plan):
+    """Return how many numbers cover dw in whole tiles."""
+    return -(-plan.tiling.terms // ROWS) * ROWS * row_length(plan)
+
+
+def add_chunks(plan, totals, dw):
+    """Write the sum of the chunks' tiles to dw."""
+    width = plan.tiling.blocks * plan.tiling.width
+    _add_chunks(totals, dw.reshape(-1), plan.tiling.groups, plan.tiling.outputs, width)
+
+
 def conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, groups, scratch):
     """Keep tiles of dw in registers and run over the windows; see the module's text."""
-    plan = _forward_plan(
+    plan = forward_plan(
         x.shape, dw.shape, dy.shape[1:3], strides, padding, dilation, groups, x.dtype
     )
     _run_outer_products(plan, x, dy, dw, db, scratch)

@@ -225,3 +225,58 @@ def tile_store(typing_context, acc, y, first, stride, rows, channels):
         return context.get_dummy_value()
 
     return types.void(acc, y, first, stride, rows, channels), code
+
+
+@intrinsic
+def tile_add(typing_context, acc, x, first, factor):
+    """Add a multiple of one run as long as the tile: ``acc + factor · x[first : ...]``, by rows."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        old, array, start, scale = arguments
+        multiply_add = _llvm_function(
+            builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
+        )
+        factors = _spread(builder, scale, tile.lanes)
+        result = old
+        for _, _, index in tile.entries():
+            address = _pointer(context, builder, x, array, start, _integer(index * tile.lanes))
+            terms = _load_vector(builder, tile, address)
+            entry = builder.extract_value(old, index)
+            entry = builder.call(multiply_add, [factors, terms, entry])
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, first, factor), code
+
+
+@intrinsic
+def vector_lanes(typing_context, like):
+    """Return how many elements of the array ``like`` one vector holds, a constant."""
+
+    def code(context, builder, signature, arguments):
+        return _integer(VECTOR_BITS // like.dtype.bitwidth)
+
+    return types.int64(like), code
+
+
+@intrinsic
+def vector_fma(typing_context, y, y_start, x, x_start, factor):
+    """Add a multiple of one vector: ``y[y_start + i] += factor · x[x_start + i]``, i < lanes."""
+    tile = Tile(y.dtype, 1)
+
+    def code(context, builder, signature, arguments):
+        y_array, y_first, x_array, x_first, scale = arguments
+        multiply_add = _llvm_function(
+            builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
+        )
+        source = _pointer(context, builder, x, x_array, x_first)
+        target = _pointer(context, builder, y, y_array, y_first)
+        terms = _load_vector(builder, tile, source)
+        old = _load_vector(builder, tile, target)
+        new = builder.call(multiply_add, [_spread(builder, scale, tile.lanes), terms, old])
+        typed = builder.bitcast(target, tile.vector.as_pointer())
+        builder.store(new, typed, align=tile.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(y, y_start, x, x_start, factor), code
