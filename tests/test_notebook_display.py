@@ -11,7 +11,7 @@ from PIL import Image
 from convlib import shapes
 from convlib.notebook import explore, figure, png_bytes, show, show_animation, source
 from convlib.notebook.animation import animated_png
-from convlib.notebook.digit_pad import DigitPad, show_digit_pad
+from convlib.notebook.digit_pad import DigitPad, as_mnist, show_digit_pad
 from convlib.notebook.widgets import WIDGET_VIEW, explorer
 
 SENTENCE = "A straight line rises from the left to the right."
@@ -125,6 +125,28 @@ def test_the_digit_pad_reads_every_drawing():
     assert pad.probabilities == pytest.approx(list(np.arange(10) / 45))
     pad.pixels = [0] * 784
     assert pad.probabilities == [0.0] * 10
+
+
+def test_a_drawing_is_scaled_and_centred_as_mnist_digits_are():
+    corner = np.zeros((28, 28), dtype=np.float32)
+    corner[1:6, 2:4] = 1
+    digit = as_mnist(corner)
+    rows, columns = np.nonzero(digit)
+    assert rows.max() - rows.min() + 1 == 20 and columns.max() - columns.min() + 1 == 8
+    assert abs((digit.sum(axis=1) @ np.arange(28)) / digit.sum() - 14) < 0.6
+    assert abs((digit.sum(axis=0) @ np.arange(28)) / digit.sum() - 14) < 0.6
+    assert as_mnist(corner, centred=False) is corner
+
+
+def test_the_digit_pad_reads_again_when_centring_is_switched_off():
+    seen = []
+    pad = DigitPad(lambda image: seen.append(image) or np.eye(10)[0])
+    drawing = np.zeros((28, 28), dtype=int)
+    drawing[1:6, 2:4] = 255
+    pad.pixels = drawing.ravel().tolist()
+    pad.centred = False
+    assert len(seen) == 2
+    assert np.array_equal(seen[1] > 0, drawing > 0) and not np.array_equal(*seen)
 
 
 def test_the_digit_pad_has_a_still_picture(outputs):

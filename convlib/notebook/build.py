@@ -123,6 +123,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookN
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
     )
     client.execute()
     return notebook

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import anywidget
 import numpy as np
 import traitlets
+from PIL import Image
 
 from convlib.notebook.display import png_bytes, require_sentence, show_png
 from convlib.notebook.figures import reading
@@ -19,7 +20,8 @@ function render({ model, el }) {
     <div><canvas width="${side}" height="${side}" role="img" tabindex="0"
       aria-label="Draw a digit here with the mouse, a pen or a finger"
       style="border:1px solid #555;background:#000;touch-action:none;cursor:crosshair"></canvas>
-      <br><button>clear</button></div>
+      <br><button>clear</button>
+      <label><input type="checkbox" checked> centre it</label></div>
     <div class="bars" style="font:13px sans-serif;min-width:240px" aria-live="polite"></div></div>`;
   const canvas = el.querySelector("canvas"), pen = canvas.getContext("2d");
   const small = document.createElement("canvas");
@@ -70,6 +72,10 @@ function render({ model, el }) {
   });
   canvas.addEventListener("pointerup", () => { drawing = false; send(); });
   el.querySelector("button").addEventListener("click", clear);
+  el.querySelector("input").addEventListener("change", (event) => {
+    model.set("centred", event.target.checked);
+    model.save_changes();
+  });
   model.on("change:probabilities", bars);
   pen.fillStyle = "#000";
   pen.fillRect(0, 0, side, side);
@@ -89,20 +95,49 @@ class DigitPad(anywidget.AnyWidget):
     """
 
     _esm = _SCRIPT
+    centred = traitlets.Bool(True).tag(sync=True)
     pixels = traitlets.List(traitlets.Int(), default_value=[0] * 784).tag(sync=True)
     probabilities = traitlets.List(traitlets.Float(), default_value=[0.0] * 10).tag(sync=True)
 
     def __init__(self, read: Callable[[np.ndarray], np.ndarray]) -> None:
         super().__init__()
         self._read = read
-        self.observe(self._on_pixels, names="pixels")
+        self.observe(self._on_change, names=["pixels", "centred"])
 
-    def _on_pixels(self, change: dict) -> None:
-        image = np.asarray(change["new"], dtype=np.float32).reshape(28, 28) / 255
-        if image.any():
-            self.probabilities = [float(p) for p in self._read(image)]
-        else:
+    def _on_change(self, _change: dict) -> None:
+        image = np.asarray(self.pixels, dtype=np.float32).reshape(28, 28) / 255
+        if not image.any():
             self.probabilities = [0.0] * 10
+            return
+        self.probabilities = [float(p) for p in self._read(as_mnist(image, self.centred))]
+
+
+def as_mnist(image: np.ndarray, centred: bool = True) -> np.ndarray:
+    """Bring a drawing to the form of MNIST's digits: 20 pixels large, centre of mass in the middle.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (28, 28)
+        Ink from 0 to 1, not all zero.
+    centred : bool, default True
+        If false, the drawing is returned as it is.
+    """
+    if not centred:
+        return image
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = 20 / max(cut.shape)
+    size = tuple(max(1, round(side * scale)) for side in reversed(cut.shape))
+    digit = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.BILINEAR))
+    corner = []
+    for axis in (0, 1):
+        profile = digit.sum(axis=1 - axis)
+        centre = (profile * np.arange(len(profile))).sum() / profile.sum()
+        corner.append(int(np.clip(round(14 - centre), 0, 28 - len(profile))))
+    result = np.zeros((28, 28), dtype=np.float32)
+    row, column = corner
+    result[row : row + digit.shape[0], column : column + digit.shape[1]] = digit
+    return result
 
 
 def show_digit_pad(

@@ -309,6 +309,35 @@ def learning_curves(histories: Sequence[dict[str, Sequence[float]]]) -> Figure:
     return fig
 
 
+def labelled_lines(
+    x: Sequence[float], lines: dict[str, Sequence[float]], x_label: str, y_label: str
+) -> Figure:
+    """Draw shares from 0 to 1 against `x`, with each line's name at its middle.
+
+    Parameters
+    ----------
+    x : sequence of float
+        Common to all lines.
+    lines : dict of str to sequence of float
+        Shares by name.
+    x_label, y_label : str
+        What the axes show.
+    """
+    fig, axes = figure(5.2, 2.6)
+    for (name, shares), colour in zip(lines.items(), (BLUE, ORANGE, GREY), strict=False):
+        axes.plot(x, 100 * np.asarray(shares), "o-", markersize=4, color=colour)
+        middle = len(x) // 2
+        axes.annotate(
+            name,
+            (x[middle], 100 * shares[middle]),
+            (6, 6),
+            textcoords="offset points",
+            color=colour,
+        )
+    axes.set(ylim=(0, 103), xlabel=x_label, ylabel=f"{y_label}, %")
+    return fig
+
+
 def accuracies_beside_claim(
     accuracies: Sequence[float], claim: float, interval: tuple[float, float]
 ) -> Figure:

@@ -38,18 +38,18 @@ def check_wilson_interval(wilson_interval: Callable) -> str:
         share, spread = correct / total, _Z**2 / total
         half = _Z * math.sqrt(share * (1 - share) / total)
         centre = (share + spread / 2) / (1 + spread)
-        if np.allclose((low, high), (share - half, share + half), atol=1e-9):
+        if np.allclose((low, high), (share - half, share + half), rtol=0, atol=1e-9):
             raise Hint(
                 f"{case}: this is the simple interval p ± z·√(p(1−p)/n). Wilson's also moves the "
                 "centre towards one half, and is never of length zero."
             )
-        if np.allclose((low + high) / 2, share, atol=1e-9):
+        if np.allclose((low + high) / 2, share, rtol=0, atol=1e-9):
             raise Hint(f"{case}: the centre is not p itself; it moves towards one half.")
-        if np.isclose((low + high) / 2, centre, atol=1e-9):
+        if np.isclose((low + high) / 2, centre, rtol=0, atol=1e-9):
             raise Hint(
                 f"{case}: the centre is right, the length is not. Is z² / 4n² under the root?"
             )
-        if np.isclose((low + high) / 2, share + spread / 2, atol=1e-9):
+        if np.isclose((low + high) / 2, share + spread / 2, rtol=0, atol=1e-9):
             raise Hint(f"{case}: divide by 1 + z² / n.")
         raise Hint(
             f"{case}: it is {expected[0]:.4f} to {expected[1]:.4f}, not {low:.4f} to {high:.4f}."
@@ -76,7 +76,6 @@ def check_rmsprop_step(rmsprop_step: Callable) -> str:
     result = call(rmsprop_step, w, dw, mean_square)
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Hint("Return two arrays: the new weights and the new mean square.")
-    new_w = array_of_shape(result[0], (6,), "The new weights")
     new_mean = array_of_shape(result[1], (6,), "The new mean square")
     expected_w, expected_mean = _rmsprop(w, dw, mean_square)
     if not np.allclose(new_mean, expected_mean, rtol=1e-9, atol=0):
@@ -93,6 +92,7 @@ def check_rmsprop_step(rmsprop_step: Callable) -> str:
             if np.allclose(new_mean, wrong, rtol=1e-9, atol=0):
                 raise Hint(hint)
         raise Hint("The mean square is rho · old + (1 − rho) · gradient².")
+    new_w = array_of_shape(result[0], (6,), "The new weights")
     if not np.allclose(new_w, expected_w, rtol=1e-9, atol=1e-15):
         wrong_weights = {
             "The step goes downhill: subtract it.": 2 * w - expected_w,
@@ -124,13 +124,13 @@ def check_silent_filters(silent_filters: Callable) -> str:
     array = np.asarray(value)
     if array.dtype == bool and array.shape == (9,):
         array = np.flatnonzero(array)
-    if array.dtype.kind not in "iu" and array.size:
-        raise Hint("Return the numbers of the silent channels, as integers.")
     if array.ndim != 1:
         raise Hint(
             f"Return one list of channel numbers; yours has {array.ndim} dimensions. "
             "Which axes must a filter be silent along?"
         )
+    if array.dtype.kind not in "iu" and array.size:
+        raise Hint("Return the numbers of the silent channels, as integers.")
     got = sorted(int(channel) for channel in array)
     if got == [2, 7]:
         return "Silent for every image, in every place."
