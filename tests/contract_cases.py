@@ -437,6 +437,11 @@ CONVOLUTIONS = [
     ),
     ("no bias", (2, 5, 6, 3), (3, 3), 5, {"b": None}),
     ("no samples", (0, 5, 6, 3), (3, 3), 5, {}),
+    ("no samples no bias", (0, 5, 6, 3), (3, 3), 5, {"b": None}),
+    # Sums are cut into chunks of thousands of windows.
+    ("5000 windows", (37, 14, 14, 2), (3, 3), 5, {}),
+    ("5000 windows in groups", (40, 13, 13, 4), (2, 3), 6, {"groups": 2}),
+    ("5000 windows same", (27, 14, 14, 1), (3, 3), 3, {"padding": "same"}),
     ("batch 37", (37, 6, 5, 3), (3, 3), 10, {"padding": "same"}),
     ("batch 37 of 16 channels", (37, 5, 5, 16), (3, 3), 16, {}),
     ("batch 130", (130, 3, 3, 2), (2, 2), 3, {}),
@@ -611,6 +616,7 @@ FUSED = [
     ("batch 37", (37, 6, 7, 3), (3, 3), 10, (2, 2), {}),
     ("batch 37 of 16 channels", (37, 6, 6, 16), (3, 3), 16, (2, 2), {}),
     ("batch 130", (130, 4, 4, 1), (3, 3), 3, (2, 2), {}),
+    ("5000 windows", (37, 14, 14, 2), (3, 3), 5, (2, 2), {}),
     *(
         (f"channels {inputs} to {filters}", (2, 6, 7, inputs), (3, 3), filters, (2, 2), {})
         for inputs, filters in ((1, 33), (3, 1), (5, 31), (10, 17), (31, 5), (33, 3), (32, 48))
@@ -718,7 +724,7 @@ def _dense_cases():
             (37, 31, 17),
             (64, 16, 16),
         ),
-        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (0, 6, 5)),
+        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (5000, 7, 3), (0, 6, 5)),
     ):
         yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
     yield from _dense("no bias", 4, 6, 5, b=None)
@@ -797,6 +803,7 @@ def _batch_norm_cases():
         ("one channel", 6, 1, 1, 0),
         ("small", 5, 3, 1, 0),
         ("many rows", 1000, 5, 1, 0),
+        ("5000 rows", 5000, 3, 1, 0),
         ("37 rows 33 channels", 37, 33, 1, 0),
         ("16 channels", 64, 16, 2, 1),
         ("large mean", 50, 10, 1, 1000),
