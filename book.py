@@ -10,6 +10,7 @@ enough to say that it is too old.
 import argparse
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -137,6 +138,7 @@ def set_up():
         run_or_explain([getattr(sys, "_base_executable", sys.executable), "-m", "venv", VENV])
         install_packages()
         make_importable()
+        keep_jupyterlab_quiet()
         unfinished = STAMP.with_suffix(".part")
         unfinished.write_text(wanted)
         unfinished.replace(STAMP)
@@ -178,6 +180,16 @@ def make_importable():
     packages = Path(run_or_explain([PYTHON, "-c", ask]).strip())
     # Relative, so that the whole folder may be moved, and ASCII whatever the folder is called.
     (packages / "convlib.pth").write_text(os.path.relpath(ROOT, packages) + "\n")
+
+
+def keep_jupyterlab_quiet():
+    """Let JupyterLab neither ask about news nor look for updates, unless a reader wants that."""
+    notices = {"fetchNews": "false", "checkForUpdates": False}
+    settings = VENV / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(
+        json.dumps({"@jupyterlab/apputils-extension:notification": notices})
+    )
 
 
 def run_or_explain(command, watch=lambda line: None):
@@ -223,12 +235,11 @@ def jupyterlab(no_browser, port):
         "jupyterlab",
         f"--ServerApp.root_dir={CHAPTERS}",
         f"--LabApp.default_url=/lab/tree/{FIRST_CHAPTER}",
-        # Neither news nor updates nor extensions: the book asks nothing of the network.
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
+        "--LabApp.extension_manager=readonly",  # the other manager looks into the network
+        "--KernelManager.transport_encryption=auto",  # without, each kernel warns its readers
         # The address is a critical message, and all that a reader needs of the log.
-        "--log-level=ERROR",
+        "--ServerApp.log_level=ERROR",
+        "--LabApp.log_level=ERROR",
     ]
     if no_browser:
         command.append("--no-browser")
