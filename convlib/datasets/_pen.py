@@ -15,7 +15,7 @@ from convlib.kernels._cache import stamped_cache
 SIZE = 28  # pixels in each direction
 CHUNKS = 64  # parts of the work that may run in parallel
 
-_BOX = 20  # pixels: the larger extent of the ink
+_BOX = 20  # pixels: the larger extent of the ink, to the middle of its edges
 _CENTRE = 14.5  # pixels from the edge: MNIST centres on the middle of row and column 14
 _STEPS = 6  # straight pieces between two points of a skeleton
 
@@ -29,7 +29,8 @@ _WAVE_STRENGTH = 0.04
 _ASPECT, _ASPECT_SPREAD = 0.82, 0.25  # width over height of the box
 _SLANT, _SLANT_SPREAD = 0.18, 0.22  # shift to the right over height; people lean to the right
 _TURN_SPREAD = 0.08  # radians
-_PEN, _PEN_SPREAD, _WIDEST_PEN = 1.15, 0.34, 2.3  # half the line's width, pixels
+_PEN, _PEN_SPREAD = 1.15, 0.34  # half the line's width, pixels
+_THINNEST_PEN, _WIDEST_PEN = 0.6, 2.3
 _PRESSURE_SPREAD = 0.2  # how much the width changes along the line
 _EDGE, _EDGE_SPREAD = 1.2, 0.2  # pixels from paper to full ink across the line's border
 
@@ -131,7 +132,8 @@ with stamped_cache():
         for v in range(count):
             low_x, high_x = min(low_x, vertices[v, 0]), max(high_x, vertices[v, 0])
             low_y, high_y = min(low_y, vertices[v, 1]), max(high_y, vertices[v, 1])
-        width = min(_WIDEST_PEN, _PEN * math.exp(_PEN_SPREAD * _normal(state)))
+        width = _PEN * math.exp(_PEN_SPREAD * _normal(state))
+        width = min(_WIDEST_PEN, max(_THINNEST_PEN, width))
         scale = (_BOX - 2 * width) / max(high_x - low_x, high_y - low_y)
         pressure = _PRESSURE_SPREAD * _normal(state)
         rhythm = 2 * math.pi * (0.5 + _uniform(state)) / (3 * _STEPS)  # radians for a vertex
