@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from convlib import callbacks as callbacks_module
 from convlib import base, checks, fusion, layers, losses, optimizers, storage, utils
+from convlib import callbacks as callbacks_module
 from convlib import metrics as metrics_module
 from convlib import summary as summary_table
 from convlib.kernels import get_backend
@@ -80,15 +80,14 @@ class Sequential:
             raise TypeError(f"add takes a layer from convlib.layers, got {layer!r}{hint}")
         if layer in self.layers:
             raise ValueError(f"{layer.label} is in the model already; make a new layer")
-        sample_shape = self._checked_sample_shape(layer)
-        name_before = layer.name
-        layer.name = self._name_for(layer)
-        if sample_shape is not None:
-            try:
+        name_before, layer.name = layer.name, self._name_for(layer)
+        try:
+            sample_shape = self._checked_sample_shape(layer)
+            if sample_shape is not None:
                 self._build_layer(layer, self.output_shape or (None, *sample_shape))
-            except ValueError:
-                layer.name = name_before
-                raise
+        except ValueError:
+            layer.name = name_before
+            raise
         self._sample_shape = sample_shape
         self.layers.append(layer)
         self._forget_plans()
@@ -270,6 +269,9 @@ class Sequential:
             metrics_module.check(metric)
         new_optimizer, new_loss = optimizers.get(optimizer), losses.get(loss)
         get_backend(backend)
+        if new_optimizer.owner is not self:
+            new_optimizer.owner = self
+            new_optimizer.forget()
         self.optimizer, self.loss, self._metrics = new_optimizer, new_loss, wanted
         self._backend, self._fuse = backend, bool(fuse)
         self._forget_plans()
@@ -298,6 +300,11 @@ class Sequential:
         if self._parameters is None or not self._parameters.are_current():
             self._parameters = Parameters(self.layers, self.dtype)
             self._training = None
+        if self.optimizer.owner is not self:
+            raise ValueError(
+                "this model's optimizer was given to another model since; compile this one again, "
+                "with an optimizer of its own"
+            )
         self.optimizer.build(self._parameters.values)
         if self._training is None or self._training.batch_size < batch_size:
             steps = [*self._steps(), self.loss]
@@ -695,7 +702,8 @@ def load_model(filepath: str | os.PathLike) -> Sequential:
         model.add(Input(config["sample_shape"]))
         for saved in config["layers"]:
             model.add(layers.from_config(saved["class"], saved["config"]))
-        model.set_weights([arrays[f"weight_{k}"] for k in range(len(model.weights))])
+        count = sum(name.startswith("weight_") for name in arrays)
+        model.set_weights([arrays[f"weight_{k}"] for k in range(count)])
         if compiled := config["compiled"]:
             model.compile(
                 compiled["optimizer"], compiled["loss"], compiled["metrics"], fuse=compiled["fuse"]

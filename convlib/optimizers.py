@@ -21,12 +21,19 @@ class Optimizer:
         Steps taken.
     state : dict of arrays
         One array per name in ``state_names``, each as long as the weights.
+    owner : Sequential or None
+        The model that was last compiled with it, whose weights the state is about.
     """
 
     state_names: tuple[str, ...] = ()
 
     def __init__(self, learning_rate: float):
         self.learning_rate = _at_least_zero("learning_rate", learning_rate)
+        self.owner = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: no state, no steps taken."""
         self.iterations = 0
         self.state: dict[str, np.ndarray] = {}
 
@@ -42,7 +49,7 @@ class Optimizer:
 
     def get_config(self) -> dict:
         """Return the constructor arguments that make an equal optimizer."""
-        return {k: v for k, v in vars(self).items() if k not in ("state", "iterations")}
+        return {k: v for k, v in vars(self).items() if k not in ("state", "iterations", "owner")}
 
 
 _NOTHING = np.empty(0)
