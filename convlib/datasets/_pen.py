@@ -84,7 +84,7 @@ with stamped_cache():
         count = 0
         for i in range(len(marks)):
             if marks[i] == LIFT:
-                vertices[count, :2] = points[i]
+                vertices[count, 0], vertices[count, 1] = points[i, 0], points[i, 1]
                 vertices[count, 3] = 0
                 count += 1
                 continue
@@ -213,10 +213,10 @@ with stamped_cache():
         return count
 
     @njit(cache=True, parallel=True)
-    def draw(labels, key, points, vertices, field, images):
+    def draw(labels, key, states, points, vertices, field, images):
         """Draw sample i for every ``labels[i]``; the work memory has a part for each chunk."""
         for chunk in prange(CHUNKS):
-            state = np.empty(1, np.uint64)
+            state = states[chunk]
             begin = chunk * len(labels) // CHUNKS
             end = (chunk + 1) * len(labels) // CHUNKS
             for i in range(begin, end):

@@ -114,10 +114,11 @@ def _draw_part(seed: int, part: int, count: int) -> tuple[np.ndarray, np.ndarray
 
 def _draw(labels: np.ndarray, key: np.uint64) -> np.ndarray:
     images = np.empty((len(labels), _pen.SIZE, _pen.SIZE), np.uint8)
+    states = np.empty((_pen.CHUNKS, 1), np.uint64)
     points = np.empty((_pen.CHUNKS, _pen.MOST_POINTS, 2))
     vertices = np.empty((_pen.CHUNKS, _pen.MOST_VERTICES, 4))
     field = np.empty((_pen.CHUNKS, _pen.SIZE, _pen.SIZE))
-    _pen.draw(labels, key, points, vertices, field, images)
+    _pen.draw(labels, key, states, points, vertices, field, images)
     return images
 
 
