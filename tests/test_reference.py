@@ -274,6 +274,16 @@ def test_losses_by_hand():
     assert_allclose(losses, [(log(3) - 1) ** 2 / 2, 4.5**2])
 
 
+def test_clipped_probabilities_have_no_gradient():
+    target = np.array([[0.0, 1], [1, 0]])
+    p = np.array([[1.0, 0], [0.25, 0.75]])
+    arguments = {"p": p, "target": target, "scale": 3.0}
+    dp = run("binary_cross_entropy_backward", arguments, dp=(2, 2))
+    assert_allclose(dp, [[0, 0], [-6, 6]])
+    dp = run("categorical_cross_entropy_backward", arguments, dp=(2, 2))
+    assert_allclose(dp, [[0, 0], [-9, 3]])
+
+
 def test_optimizers_by_hand():
     def update(operation, **arguments):
         arrays = {"w": np.array([1.0]), "dw": np.array([2.0]), "learning_rate": 0.1}
@@ -291,6 +301,9 @@ def test_optimizers_by_hand():
     adam = {"beta_1": 0.9, "beta_2": 0.99, "epsilon": 0.0}
     after = update("adam_update", mean=np.zeros(1), mean_square=np.zeros(1), step=1, **adam)
     assert_allclose([after["mean"], after["mean_square"], after["w"]], [[0.2], [0.04], [0.9]])
+    adam["epsilon"] = 0.2
+    after = update("adam_update", mean=np.zeros(1), mean_square=np.zeros(1), step=1, **adam)
+    assert_allclose(after["w"], 0.95)
 
 
 # The formulas of the docstrings, loop by loop ----------------------------------------------------
