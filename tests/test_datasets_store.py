@@ -385,6 +385,17 @@ def test_a_read_only_cache(cache, mirror):
     assert contents(cache) == {}
 
 
+def test_a_read_only_file_system(cache, mirror, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_store.tempfile, "NamedTemporaryFile", refuse)
+    with pytest.raises(DatasetError, match=f"{IMAGES}.gz cannot be written .Read-only file system"):
+        _store.load(tiny_set([mirror.address]))
+    assert mirror.requests == []
+    assert contents(cache) == {}
+
+
 def test_a_read_only_cache_that_holds_the_files_is_read(cache):
     write_set(cache)
     cache.chmod(0o500)

@@ -173,5 +173,5 @@ def test_negative_numbers_of_digits_are_named():
         strokes.load_data(train=-3)
     with pytest.raises(ValueError, match="test must not be negative, got -1"):
         strokes.load_data(test=-1)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="train must be an integer, got 1.5"):
         strokes.load_data(train=1.5)

@@ -39,8 +39,8 @@ def load_data(seed: int = 0, train: int = 60_000, test: int = 10_000) -> Arrays:
 
     Raises
     ------
-    ValueError
-        If a number is negative.
+    TypeError, ValueError
+        If a number is not an integer, or is negative.
     """
     counts = _natural(train, "train"), _natural(test, "test")
     first, second = (_draw_part(seed, part, count) for part, count in enumerate(counts))
@@ -130,7 +130,10 @@ def _key(*seed: int) -> np.uint64:
 
 
 def _natural(value: int, name: str) -> int:
-    number = operator.index(value)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if number < 0:
         raise ValueError(f"{name} must not be negative, got {number}")
     return number
