@@ -449,7 +449,7 @@ def response_maps(
     columns : int, default 10
         Channels per layer.
     """
-    fig, axes = figure(7.2, 0.68 * len(outputs), len(outputs), columns + 1)
+    fig, axes = figure(7.2, 0.68 * len(outputs), len(outputs), columns + 1, squeeze=False)
     for row, (output, name) in enumerate(zip(outputs, names, strict=True)):
         axes[row, 0].set_axis_off()
         axes[row, 0].text(
@@ -488,7 +488,7 @@ def explanations(
     """
     count = len(images)
     rows = 1 + len(maps)
-    fig, axes = figure(1.05 * count + 1.0, 1.05 * rows + 0.2, rows, count, squeeze=False)
+    fig, axes = figure(1.03 * count + 1.0, 1.05 * rows + 0.2, rows, count, squeeze=False)
     for column in range(count):
         picture(axes[0, column], images[column], title=titles[column])
     axes[0, 0].set_ylabel("image", fontsize=8.5)
@@ -499,13 +499,65 @@ def explanations(
             lowest = -limit if name in signed else 0
             colours = SIGNED if name in signed else POSITIVE
             picture(panel, value, colours, vmin=lowest, vmax=limit)
-            panel.contour(
-                np.squeeze(images[column]),
-                [0.5],
-                colors="white" if lowest == 0 else "black",
-                linewidths=0.5,
-            )
+            ink = np.squeeze(images[column])
+            outline = "white" if lowest == 0 else "black"
+            panel.contour(ink, [ink.max() / 2], colors=outline, linewidths=0.5)
         axes[row, 0].set_ylabel(name, fontsize=8.5)
+    return fig
+
+
+def network_reading(
+    image: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    names: Sequence[str],
+    probabilities: np.ndarray,
+) -> Figure:
+    """Draw one image on its way through a network, in one wide strip.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (height, width)
+        The input.
+    outputs : sequence of numpy.ndarray, shape (h, w, channels)
+        Responses of the layers; the eight strongest channels of each are drawn.
+    names : sequence of str
+        What to call each layer.
+    probabilities : numpy.ndarray, shape (classes,)
+        The answer.
+    """
+    width, height, map_side, gap = 10.4, 2.72, 0.5, 0.05
+    fig = figure(width, height)[0]
+    fig.clear()
+    fig.set_layout_engine("none")
+
+    def axes_at(left: float, bottom: float, wide: float, high: float) -> Axes:
+        return fig.add_axes((left / width, bottom / height, wide / width, high / height))
+
+    def caption(left: float, wide: float, above: str, below: str) -> None:
+        middle = (left + wide / 2) / width
+        fig.text(middle, 2.47 / height, above, ha="center", fontsize=9, color="#222222")
+        fig.text(middle, 0.06 / height, below, ha="center", fontsize=8.5, color="#666666")
+
+    grid = 4 * map_side + 3 * gap
+    picture(axes_at(0.05, 0.27, grid, grid), image)
+    caption(0.05, grid, "somebody's handwriting", _shape_text(image.shape))
+    left = 0.05 + grid + 0.22
+    for output, name in zip(outputs, names, strict=True):
+        strongest = np.argsort(-output.mean(axis=(0, 1)), kind="stable")[:8]
+        for place, channel in enumerate(strongest):
+            row, column = divmod(place, 2)
+            panel = axes_at(
+                left + column * (map_side + gap),
+                0.27 + (3 - row) * (map_side + gap),
+                map_side,
+                map_side,
+            )
+            picture(panel, output[..., channel], POSITIVE, vmin=0, vmax=output.max())
+        caption(left, 2 * map_side + gap, name, _shape_text(output.shape))
+        left += 2 * map_side + gap + 0.2
+    bars = axes_at(left + 0.1, 0.27, width - left - 0.2, grid)
+    probability_bars(bars, probabilities)
+    caption(left + 0.1, width - left - 0.2, "read as", "probability of each digit")
     return fig
 
 
