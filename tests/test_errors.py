@@ -383,8 +383,8 @@ def test_nan_in_the_data_stops_before_it_reaches_the_weights(backend, place, val
     # leaves the loss alone and would enter through a weight's gradient only.
     stack = [
         layers.Conv2D(4, 2, input_shape=(8, 8, 1)),
-        layers.BatchNormalization(),
         layers.MaxPooling2D(2),
+        layers.BatchNormalization(),
         layers.Flatten(),
         layers.Dense(3, activation="softmax"),
     ]
@@ -397,6 +397,8 @@ def test_nan_in_the_data_stops_before_it_reaches_the_weights(backend, place, val
         def on_train_batch_begin(self, batch, logs=None):
             seen.append(self.model.get_weights())
 
+    loss = model.evaluate(x, Y, verbose=0)
+    assert np.isfinite(loss) == (place == (7, 7))
     with refuses(FloatingPointError, "batch 4 of epoch 1", "sample 7 of x", "NaN or infinity"):
         model.fit(x, Y, batch_size=2, epochs=2, shuffle=False, callbacks=[Watch()], verbose=0)
     assert len(seen) == 4

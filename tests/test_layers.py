@@ -210,7 +210,7 @@ STACKS = {
     "dense on images": lambda: [layers.Dense(3, activation="tanh"), layers.Dense(2)],
     "relu with threshold": lambda: [
         layers.Dense(3),
-        layers.ReLU(max_value=0.8, negative_slope=0.3, threshold=0.1),
+        layers.ReLU(max_value=0.8, negative_slope=0.3, threshold=-0.2),
     ],
     "relu after sigmoid": lambda: [
         layers.Dense(3, activation="sigmoid"),
@@ -268,6 +268,16 @@ def test_weight_gradients_are_derivatives(name, fuse):
     assert pairs
     for weight, gradient in pairs:
         assert_is_derivative(lambda: training_loss(model, x, y), weight, gradient)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_smaller_batch_uses_part_of_the_memory_only(name):
+    x, y = batch(5)
+    expected = weight_gradients(with_head(name, dtype="float64", backend="reference"), x[:3], y[:3])
+    model = with_head(name, dtype="float64", backend="reference")
+    weight_gradients(model, x, y)
+    for (_, want), (_, got) in zip(expected, weight_gradients(model, x[:3], y[:3]), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -196,6 +196,16 @@ def saved(tmp_path_factory):
     return path.read_bytes()
 
 
+def test_a_header_that_asks_for_endless_memory_is_refused(saved, tmp_path):
+    header, endless = b"'shape': (36, 6), }", b"'shape': (99999999999999,), }"
+    assert saved.count(header) == 1
+    longer = len(endless) - len(header)
+    path = tmp_path / "endless"
+    path.write_bytes(saved.replace(header + b" " * longer, endless))
+    with pytest.raises(ValueError, match="endless is damaged"):
+        models.load_model(path)
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damaged_models_are_refused_or_harmless(saved, tmp_path_factory, data):
