@@ -72,7 +72,11 @@ _BORDERS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}
 
 def _floats(**arrays):
     """Return the common dtype, then each array: contiguous, in the dtype that kernels work in."""
-    given = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    given = {
+        name: np.asarray(array)
+        for name, array in arrays.items()
+        if array is not None or name != "b"  # the only one that may be left out
+    }
     first, dtype = next((name, array.dtype) for name, array in given.items())
     for name, array in given.items():
         if array.dtype.kind != "f":
@@ -146,7 +150,7 @@ def _convolution(x, w, dy, strides, padding, dilation, groups):
     output, *window = _window(x.shape[1:3], w.shape[:2], strides, padding, dilation)
     shape = (len(x), *output, filters)
     _check_shape("dy", dy, shape, "that of the convolution's output")
-    return shape, (*window, groups, Scratch())
+    return shape, (*window, int(groups), Scratch())
 
 
 def _depthwise_convolution(x, w, dy, strides, padding, dilation):

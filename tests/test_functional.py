@@ -360,6 +360,11 @@ def test_other_dtypes_are_refused(name, dtype, advice):
             results(name, arrays | {wrong: arrays[wrong].astype(dtype)})
 
 
+def test_only_the_bias_may_be_left_out():
+    with pytest.raises(TypeError, match="x must hold floating-point numbers, got object"):
+        F.conv2d(None, np.ones((1, 1, 1, 1)))
+
+
 @each_function
 def test_mixed_dtypes_are_refused(name):
     arrays = CALLS[name][0]
