@@ -130,9 +130,7 @@ class Layer(Step):
         self.given_shape = None
         if input_shape is not None:
             self.given_shape = checked_shape(input_shape, "input_shape")
-        self.built = False
-        self.input_shape = self.output_shape = None
-        self._trainable_names, self._fixed_names = [], []
+        self.forget()
 
     @classmethod
     def _argument_names(cls) -> list[str]:
@@ -173,9 +171,16 @@ class Layer(Step):
             self.output_shape = tuple(self.compute_output_shape(input_shape))
             self.create_weights(input_shape)
         except ValueError as error:
+            self.forget()
             raise ValueError(f"{self.label}: {error}") from None
         self.input_shape = input_shape
         self.built = True
+
+    def forget(self) -> None:
+        """Undo `build`: no shapes, no weights."""
+        self.built = False
+        self.input_shape = self.output_shape = None
+        self._trainable_names, self._fixed_names = [], []
 
     def create_weights(self, input_shape: Shape) -> None:
         """Create the weights with `add_weight`, and whatever else the shape decides."""

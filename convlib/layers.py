@@ -57,10 +57,10 @@ class Sigmoid(Step):
 
     overwrites_input = overwrites_gradient = needs_output = True
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.sigmoid_forward(x, y)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.sigmoid_backward(y, dy, dx)
 
@@ -70,10 +70,10 @@ class Tanh(Step):
 
     overwrites_input = overwrites_gradient = needs_output = True
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.tanh_forward(x, y)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.tanh_backward(y, dy, dx)
 
@@ -102,10 +102,10 @@ class ReLU(Layer):
         self.overwrites_input = self.needs_output = threshold == 0
         super().__init__(**keywords)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.relu_forward(x, y, *self._constants)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.relu_backward(y if self.needs_output else x, dy, dx, *self._constants)
 
@@ -125,15 +125,15 @@ class Softmax(Layer):
         self.axis = axis
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         if self.axis not in (-1, len(input_shape) - 1):
             raise ValueError(f"Softmax works along the last axis (-1), got axis={self.axis!r}")
         return tuple(input_shape)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.softmax_forward(_rows(x), _rows(y))
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.softmax_backward(_rows(y), _rows(dy), _rows(dx))
 
@@ -199,7 +199,7 @@ class _Activated(Layer):
 class _Convolution(_Activated):
     """What Conv2D and DepthwiseConv2D share: the window and the bias."""
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (None, *self._geometry(input_shape).output_size, self._filters(input_shape))
 
     def _filters(self, input_shape) -> int:
@@ -210,7 +210,7 @@ class _Convolution(_Activated):
         window = self.kernel_size, self.strides, self.padding, self.dilation_rate
         return shapes.window_geometry(size, *window)
 
-    def create_weights(self, input_shape):  # noqa: D102
+    def create_weights(self, input_shape):
         # The convolutions below have made the kernel; every filter has one bias.
         self.bias = None
         if self.use_bias:
@@ -282,7 +282,7 @@ class Conv2D(_Convolution):
     def _filters(self, input_shape):
         return self.filters
 
-    def create_weights(self, input_shape):  # noqa: D102
+    def create_weights(self, input_shape):
         channels = image_shape(input_shape)[2]
         if channels % self.groups:
             raise ValueError(
@@ -293,11 +293,11 @@ class Conv2D(_Convolution):
         super().create_weights(input_shape)
         self._arguments = (*self._arguments, self.groups)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         window = self._arguments
         work.kernels.conv2d_forward(x, self.kernel, self.bias, y, *window, work.scratch)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         kernels, window, scratch = work.kernels, self._arguments, work.scratch
         if work.gradients:
             dw, db = (*work.gradients, None)[:2]
@@ -356,16 +356,16 @@ class DepthwiseConv2D(_Convolution):
     def _filters(self, input_shape):
         return image_shape(input_shape)[2] * self.depth_multiplier
 
-    def create_weights(self, input_shape):  # noqa: D102
+    def create_weights(self, input_shape):
         shape = (*self.kernel_size, image_shape(input_shape)[2], self.depth_multiplier)
         self.add_weight("kernel", shape, self.depthwise_initializer)
         super().create_weights(input_shape)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         window = self._arguments
         work.kernels.depthwise_conv2d_forward(x, self.kernel, self.bias, y, *window, work.scratch)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         kernels, window, scratch = work.kernels, self._arguments, work.scratch
         if work.gradients:
             dw, db = (*work.gradients, None)[:2]
@@ -407,10 +407,10 @@ class Dense(_Activated):
         self.bias_initializer = initializers.get(bias_initializer)
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
 
-    def create_weights(self, input_shape):  # noqa: D102
+    def create_weights(self, input_shape):
         self.add_weight("kernel", (input_shape[-1], self.units), self.kernel_initializer)
         self.bias = None
         if self.use_bias:
@@ -421,10 +421,10 @@ class Dense(_Activated):
         self._require_built()
         return self.kernel.size * math.prod(self.output_shape[1:-1])
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.dense_forward(_rows(x), self.kernel, self.bias, _rows(y), work.scratch)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if work.gradients:
             dw, db = (*work.gradients, None)[:2]
             work.kernels.dense_backward_params(_rows(x), _rows(dy), dw, db, work.scratch)
@@ -476,14 +476,14 @@ class BatchNormalization(Layer):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         if self.axis not in (-1, len(input_shape) - 1):
             raise ValueError(
                 f"BatchNormalization works along the last axis (-1), got axis={self.axis!r}"
             )
         return tuple(input_shape)
 
-    def create_weights(self, input_shape):  # noqa: D102
+    def create_weights(self, input_shape):
         shape = input_shape[-1:]
         self.gamma, self.beta = np.ones(shape, self.dtype), np.zeros(shape, self.dtype)
         if self.scale:
@@ -494,11 +494,11 @@ class BatchNormalization(Layer):
         self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)
         self._zeros = np.zeros(shape, self.dtype)
 
-    def saved(self, input_shape):  # noqa: D102
+    def saved(self, input_shape):
         # The last two are where unwanted gradients go.
         return dict.fromkeys(("mean", "variance", "dgamma", "dbeta"), (input_shape[-1:], None))
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         kernels, saved = work.kernels, work.saved
         saved["from_batch"] = training and self.trainable
         if saved["from_batch"]:
@@ -509,7 +509,7 @@ class BatchNormalization(Layer):
         scaling = mean, variance, self.gamma, self.beta
         kernels.batch_norm_forward(_rows(x), *scaling, _rows(y), self.epsilon)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         kernels, saved = work.kernels, work.saved
         # Nobody reads dy after this step, so an unwanted dx may go there.
         dx = dy if dx is None else dx
@@ -555,7 +555,7 @@ class _Window(Layer):
         self.data_format = data_format
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (None, *self._geometry(input_shape).output_size, image_shape(input_shape)[2])
 
     def _geometry(self, input_shape):
@@ -575,7 +575,7 @@ class _WholeImage(Layer):
         self.data_format, self.keepdims = data_format, keepdims
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         channels = image_shape(input_shape)[2]
         return (None, 1, 1, channels) if self.keepdims else (None, channels)
 
@@ -587,26 +587,26 @@ class _WholeImage(Layer):
 
 
 class _Maximum(Layer):
-    def saved(self, input_shape):  # noqa: D102
+    def saved(self, input_shape):
         places = math.prod(self._arguments[0])
         shape = (None, *self._maps[1:])
         return {"argmax": (shape, np.uint8 if places <= 255 else np.uint32)}
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         argmax = work.saved["argmax"]
         work.kernels.max_pool2d_forward(x, y.reshape(self._maps), argmax, *self._arguments)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             argmax = work.saved["argmax"]
             work.kernels.max_pool2d_backward(dy.reshape(self._maps), argmax, dx, *self._arguments)
 
 
 class _Average(Layer):
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.average_pool2d_forward(x, y.reshape(self._maps), *self._arguments)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.average_pool2d_backward(dy.reshape(self._maps), dx, *self._arguments)
 
@@ -677,14 +677,14 @@ class ZeroPadding2D(Layer):
         self.data_format = data_format
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         height, width, channels = image_shape(input_shape)
         return (None, height + sum(self.padding[0]), width + sum(self.padding[1]), channels)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.kernels.pad2d_forward(x, y, self.padding)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             work.kernels.pad2d_backward(dy, dx, self.padding)
 
@@ -703,7 +703,7 @@ class Flatten(Layer):
         self.data_format = data_format
         super().__init__(**keywords)
 
-    def compute_output_shape(self, input_shape):  # noqa: D102
+    def compute_output_shape(self, input_shape):
         return (None, math.prod(input_shape[1:]))
 
     def forward(self, x, y, work, training):
@@ -733,14 +733,14 @@ class Dropout(Layer):
         self._own_generator = None if seed is None else np.random.default_rng(seed)
         super().__init__(**keywords)
 
-    def forward(self, x, y, work, training):  # noqa: D102
+    def forward(self, x, y, work, training):
         work.saved["seed"] = None
         if training and self.rate:
             generator = self._own_generator or utils.random_generator()
             work.saved["seed"] = int(generator.integers(2**63))
         self._drop(x, y, work)
 
-    def backward(self, x, y, dy, dx, work):  # noqa: D102
+    def backward(self, x, y, dy, dx, work):
         if dx is not None:
             self._drop(dy, dx, work)
 

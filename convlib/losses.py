@@ -102,20 +102,20 @@ def _checked_smoothing(value):
 class _ClassLoss(Loss):
     """Cross-entropy between a distribution over classes and the model's."""
 
-    def check_output(self, output_shape):  # noqa: D102
+    def check_output(self, output_shape):
         _require_classes(output_shape, self.name)
 
-    def saved(self, output_shape):  # noqa: D102
+    def saved(self, output_shape):
         return {"probabilities": (output_shape, None)} if self.from_logits else {}
 
-    def forward(self, x, target, losses, work):  # noqa: D102
+    def forward(self, x, target, losses, work):
         if self.from_logits:
             probabilities = work.saved["probabilities"]
             work.kernels.softmax_cross_entropy_forward(x, target, losses, probabilities)
         else:
             work.kernels.categorical_cross_entropy_forward(x, target, losses)
 
-    def backward(self, x, target, dx, scale, work):  # noqa: D102
+    def backward(self, x, target, dx, scale, work):
         kernels = work.kernels
         if self.from_logits:
             probabilities = work.saved["probabilities"]
@@ -141,7 +141,7 @@ class CategoricalCrossentropy(_ClassLoss):
         self.from_logits = from_logits
         self.label_smoothing = _checked_smoothing(label_smoothing)
 
-    def targets(self, y, output_shape, dtype):  # noqa: D102
+    def targets(self, y, output_shape, dtype):
         y = _numbers(y, self.name)
         if y.ndim == 1 or y.shape[1:] == (1,):
             raise ValueError(
@@ -152,7 +152,7 @@ class CategoricalCrossentropy(_ClassLoss):
             )
         return super().targets(y, output_shape, dtype)
 
-    def encode(self, y, buffer, work):  # noqa: D102
+    def encode(self, y, buffer, work):
         if not self.label_smoothing:
             return y
         np.multiply(y, 1 - self.label_smoothing, out=buffer)
@@ -174,7 +174,7 @@ class SparseCategoricalCrossentropy(_ClassLoss):
     def __init__(self, from_logits=False):
         self.from_logits = from_logits
 
-    def targets(self, y, output_shape, dtype):  # noqa: D102
+    def targets(self, y, output_shape, dtype):
         y, classes = _numbers(y, self.name), output_shape[1]
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
@@ -219,27 +219,27 @@ class BinaryCrossentropy(Loss):
         self.from_logits = from_logits
         self.label_smoothing = _checked_smoothing(label_smoothing)
 
-    def targets(self, y, output_shape, dtype):  # noqa: D102
+    def targets(self, y, output_shape, dtype):
         targets = super().targets(y, output_shape, dtype)
         wrong = targets[(targets < 0) | (targets > 1)]
         if wrong.size:
             raise ValueError(f"y for binary_crossentropy must lie from 0 to 1, got {wrong[0]:g}")
         return targets
 
-    def encode(self, y, buffer, work):  # noqa: D102
+    def encode(self, y, buffer, work):
         if not self.label_smoothing:
             return y
         np.multiply(y, 1 - self.label_smoothing, out=buffer)
         buffer += self.label_smoothing / 2
         return buffer
 
-    def forward(self, x, target, losses, work):  # noqa: D102
+    def forward(self, x, target, losses, work):
         if self.from_logits:
             work.kernels.sigmoid_cross_entropy_forward(x, target, losses)
         else:
             work.kernels.binary_cross_entropy_forward(x, target, losses)
 
-    def backward(self, x, target, dx, scale, work):  # noqa: D102
+    def backward(self, x, target, dx, scale, work):
         if self.from_logits:
             work.kernels.sigmoid_cross_entropy_backward(x, target, dx, scale)
         else:
@@ -251,10 +251,10 @@ class MeanSquaredError(Loss):
 
     name = "mean_squared_error"
 
-    def forward(self, x, target, losses, work):  # noqa: D102
+    def forward(self, x, target, losses, work):
         work.kernels.mean_squared_error_forward(x, target, losses)
 
-    def backward(self, x, target, dx, scale, work):  # noqa: D102
+    def backward(self, x, target, dx, scale, work):
         work.kernels.mean_squared_error_backward(x, target, dx, scale)
 
 

@@ -71,7 +71,7 @@ class Accuracy(Metric):
 
     default_name = "accuracy"
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         return np.equal(y_true.reshape(y_pred.shape), y_pred).reshape(len(y_pred), -1).mean(1)
 
 
@@ -90,7 +90,7 @@ class BinaryAccuracy(Metric):
         super().__init__(name)
         self.threshold = threshold
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         right = np.equal(y_true.reshape(y_pred.shape), y_pred > self.threshold)
         return right.reshape(len(y_pred), -1).mean(1)
 
@@ -100,7 +100,7 @@ class CategoricalAccuracy(Metric):
 
     default_name = "categorical_accuracy"
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
@@ -109,7 +109,7 @@ class SparseCategoricalAccuracy(Metric):
 
     default_name = "sparse_categorical_accuracy"
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         return _labels(y_true) == y_pred.argmax(-1)
 
 
@@ -137,7 +137,7 @@ class TopKCategoricalAccuracy(_TopK):
 
     default_name = "top_k_categorical_accuracy"
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         return self._is_among_the_largest(y_true.argmax(-1), y_pred)
 
 
@@ -152,7 +152,7 @@ class SparseTopKCategoricalAccuracy(_TopK):
 
     default_name = "sparse_top_k_categorical_accuracy"
 
-    def values(self, y_true, y_pred):  # noqa: D102
+    def values(self, y_true, y_pred):
         return self._is_among_the_largest(_labels(y_true), y_pred)
 
 

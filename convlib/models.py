@@ -1,5 +1,6 @@
 """Models: a stack of layers that can be trained, asked, looked into, saved and loaded."""
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -116,7 +117,8 @@ class Sequential:
         taken = {other.name for other in self.layers}
         if layer.name is None:
             kind = type(layer).__name__.lower()
-            return next(n for k in range(1, len(taken) + 2) if (n := f"{kind}_{k}") not in taken)
+            numbered = (f"{kind}_{number}" for number in itertools.count(1))
+            return next(name for name in numbered if name not in taken)
         if layer.name in taken:
             raise ValueError(f"there is a layer named {layer.name!r} in the model already")
         return layer.name
@@ -134,6 +136,8 @@ class Sequential:
         if not self.layers:
             raise ValueError("there is no layer to take off")
         self._forget_plans()
+        if len(self.layers) == 1:
+            self._sample_shape = None
         return self.layers.pop()
 
     def build(self, input_shape: tuple) -> None:
@@ -154,10 +158,16 @@ class Sequential:
             raise ValueError(
                 f"the model was built for samples of shape {self._sample_shape}, got {sample_shape}"
             )
-        shape = (None, *sample_shape)
-        for layer in self.layers:
-            self._build_layer(layer, shape)
-            shape = layer.output_shape
+        shape, fresh = (None, *sample_shape), [layer for layer in self.layers if not layer.built]
+        try:
+            for layer in self.layers:
+                self._build_layer(layer, shape)
+                shape = layer.output_shape
+        except ValueError:
+            # A shape that one layer refuses must not stay with those below it.
+            for layer in fresh:
+                layer.forget()
+            raise
         self._sample_shape = sample_shape
 
     @property

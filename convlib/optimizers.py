@@ -84,7 +84,7 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate)
         self.rho, self.epsilon = _share("rho", rho), _at_least_zero("epsilon", epsilon)
 
-    def update(self, kernels, parameters, gradients):  # noqa: D102
+    def update(self, kernels, parameters, gradients):
         kernels.rmsprop_update(
             parameters,
             gradients,
@@ -113,7 +113,7 @@ class SGD(Optimizer):
         super().__init__(learning_rate)
         self.momentum, self.nesterov = _share("momentum", momentum), bool(nesterov)
 
-    def update(self, kernels, parameters, gradients):  # noqa: D102
+    def update(self, kernels, parameters, gradients):
         kernels.sgd_update(
             parameters,
             gradients,
@@ -143,7 +143,7 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2 = _share("beta_1", beta_1), _share("beta_2", beta_2)
         self.epsilon = _at_least_zero("epsilon", epsilon)
 
-    def update(self, kernels, parameters, gradients):  # noqa: D102
+    def update(self, kernels, parameters, gradients):
         kernels.adam_update(
             parameters,
             gradients,

@@ -125,6 +125,17 @@ def test_input_shapes_in_the_wrong_place():
         dense("mse").build((None, 5))
 
 
+def test_a_refused_shape_leaves_no_trace():
+    model = compiled([layers.Conv2D(2, 3), layers.Conv2D(2, 3)], "mse", backend="reference")
+    with refuses(ValueError, "conv2d_2 (Conv2D)", "3×3", "2×2"):
+        model.predict(np.zeros((1, 4, 4, 1)))
+    assert model.predict(np.zeros((1, 6, 6, 2))).shape == (1, 2, 2, 2)
+    model.pop()
+    model.pop()
+    model.add(layers.Dense(3, input_shape=(4,)))
+    assert model.output_shape == (None, 3)
+
+
 def test_things_that_are_no_layers():
     model = models.Sequential()
     with refuses(TypeError, "the class itself", "Flatten(...)"):
@@ -406,6 +417,18 @@ def test_nan_in_the_data_stops_before_it_reaches_the_weights(backend, place, val
         np.testing.assert_array_equal(before, after)
     assert np.isfinite(model.predict(X)).all()
     model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nan_survives_relu_and_pooling_so_that_it_is_seen(backend, fuse):
+    model = convnet(backend=backend, fuse=fuse)
+    x = X.copy()
+    x[4, 2, 5] = np.nan
+    with refuses(FloatingPointError, "batch 1 of epoch 1", "sample 4 of x"):
+        model.fit(x, Y, verbose=0)
+    assert np.isnan(model.predict(x)).any(1).nonzero()[0].tolist() == [4]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
