@@ -108,7 +108,7 @@ class Layer(Step):
     input_shape : tuple of int, optional
         The shape of one sample, on the first layer of a model.
     trainable : bool, default True
-        Whether training changes the weights. Set it before `compile`.
+        Whether training changes the weights; looked at whenever training begins.
     """
 
     dtype = "float32"

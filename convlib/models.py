@@ -307,7 +307,7 @@ class Sequential:
 
     def _training_plan(self, batch_size: int) -> Plan:
         """Return the plan that trains and evaluates."""
-        if self._parameters is None or not self._parameters.are_current():
+        if self._parameters is None or not self._parameters.are_current(self.layers):
             self._parameters = Parameters(self.layers, self.dtype)
             self._training = None
         if self.optimizer.owner is not self:
@@ -386,7 +386,7 @@ class Sequential:
             The number of the last epoch; as many are run as there are after ``initial_epoch``.
         verbose : {'auto', 0, 1, 2}
             Nothing (0), a progress bar (1, 'auto'), or one line per epoch (2).
-        callbacks : sequence of Callback, optional
+        callbacks : Callback or sequence of them, optional
         validation_split : float, default 0
             Share of the samples, the last ones, that are kept for validation.
         validation_data : (x, y), optional
@@ -408,16 +408,17 @@ class Sequential:
         """
         x, y = self._samples_and_targets(x, y, "fit")
         batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
-        epochs, initial_epoch = (
-            checks.count("epochs", epochs, 0),
-            checks.count("initial_epoch", initial_epoch, 0),
-        )
+        epochs = checks.count("epochs", epochs, 0)
+        initial_epoch = checks.count("initial_epoch", initial_epoch, 0)
         verbose = checked_verbosity(verbose)
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise ValueError("validation_data must be a pair (x, y)")
-            validation = self._samples_and_targets(*validation_data, "validation")
+            try:
+                validation = self._samples_and_targets(*validation_data, "fit")
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"validation_data: {error}") from None
         elif validation_split:
             (x, y), validation = checks.split(x, y, validation_split)
 
@@ -427,6 +428,8 @@ class Sequential:
         self.history = callbacks_module.History()
         self.stop_training = False
         params = {"epochs": epochs, "steps": steps, "verbose": verbose}
+        if isinstance(callbacks, callbacks_module.Callback):
+            callbacks = [callbacks]
         hooks = callbacks_module.Hooks([self.history, *(callbacks or ())], self, params)
         order = np.arange(len(x))
         hooks.call("on_train_begin")

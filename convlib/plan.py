@@ -38,7 +38,7 @@ class Parameters:
     """
 
     def __init__(self, layers: Sequence[Layer], dtype: str):
-        weights = [(layer, name) for layer in layers for name in layer.trainable_names]
+        weights = _trainable(layers)
         line = _ALIGNMENT // np.dtype(dtype).itemsize
         offsets = [0]
         for layer, name in weights:
@@ -47,26 +47,37 @@ class Parameters:
         self.gradients = aligned_empty((offsets[-1],), dtype)
         self.values[...] = self.gradients[...] = 0
         self.gradients_of: dict[Layer, list[np.ndarray]] = {}
-        self._views = []
+        self._trainable, self._views = weights, []
         for (layer, name), start in zip(weights, offsets, strict=False):
             weight = getattr(layer, name)
             place = slice(start, start + weight.size)
             view = self.values[place].reshape(weight.shape)
             view[...] = weight
             setattr(layer, name, view)
-            self._views.append((layer, name, view))
+            self._views.append(view)
             gradient = self.gradients[place].reshape(weight.shape)
             self.gradients_of.setdefault(layer, []).append(gradient)
 
-    def are_current(self) -> bool:
-        """Whether the layers still use these arrays: another model may have taken them over."""
-        return all(getattr(layer, name) is view for layer, name, view in self._views)
+    def are_current(self, layers: Sequence[Layer]) -> bool:
+        """Whether these are the layers' trainable weights.
+
+        Another model may have taken the weights over, and ``trainable`` may have changed.
+        """
+        weights = _trainable(layers)
+        return weights == self._trainable and all(
+            getattr(layer, name) is view
+            for (layer, name), view in zip(weights, self._views, strict=True)
+        )
 
     def gradients_are_finite(self) -> bool:
         """Whether no gradient is NaN or infinite."""
         # A sum is finite only if all its terms are, and it allocates nothing.
         with np.errstate(over="ignore", invalid="ignore"):
             return math.isfinite(self.gradients.sum())
+
+
+def _trainable(layers):
+    return [(layer, name) for layer in layers for name in layer.trainable_names]
 
 
 class Plan:

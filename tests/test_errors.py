@@ -321,7 +321,7 @@ def test_losses_that_do_not_fit_the_model():
         ({"validation_split": 1e-17}, ["1e-17 of 10 samples", "none to validate on"]),
         ({"validation_split": 0.99}, ["0.99 of 10 samples", "none to train on"]),
         ({"validation_data": X}, ["validation_data", "pair"]),
-        ({"validation_data": (X, LABELS)}, ["one-hot"]),
+        ({"validation_data": (X, LABELS)}, ["validation_data: y", "one-hot"]),
     ],
 )
 def test_arguments_of_fit(options, parts):
