@@ -14,8 +14,9 @@ Conventions, for every operation:
 * ``strides`` and ``dilation`` are ``(vertical, horizontal)``, ``padding`` is ``((top, bottom),
   (left, right))``. Padding counts as zero, except under a maximum, where it counts as −∞.
 * ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it.
-* A NaN that takes part in a sum, product or maximum gives NaN. Whether a NaN in a *kernel* takes
-  part where the window hangs over the border, and only zeros meet it, is left to the backend.
+* A NaN that takes part in a sum, product or maximum gives NaN. Whether it takes part where only
+  zeros meet it that are not data (padding, or the losers of a pooling window) is left to the
+  backend.
 
 The names ``x, w, b, y`` are input, kernel, bias and output; ``dx`` is the gradient of the loss with
 respect to ``x``, and so on.

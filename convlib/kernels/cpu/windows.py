@@ -4,6 +4,8 @@ Plain loops, innermost over the channels that are neighbours in memory. A task i
 Elements outside the image are skipped rather than padded.
 """
 
+import math
+
 from numba import njit, prange
 
 from convlib.kernels.cpu.sums import sum_rows
@@ -88,7 +90,8 @@ def _gather(x, indices, y):
 
 def gather(x, indices, y):
     """Copy row by row; see the contract."""
-    _gather(x.reshape(len(x), -1), indices, y.reshape(len(indices), -1))
+    size = math.prod(x.shape[1:])
+    _gather(x.reshape(len(x), size), indices, y.reshape(len(indices), size))
 
 
 @njit(cache=True, parallel=True)
@@ -114,7 +117,7 @@ def _depthwise_forward(x, w, b, y, strides, before, dilation):
 
 def depthwise_conv2d_forward(x, w, b, y, strides, padding, dilation, scratch):
     """Add one kernel element at a time to all channels of an output pixel; see the contract."""
-    bias = x[0, 0, 0, :0] if b is None else b
+    bias = w.reshape(-1)[:0] if b is None else b
     _depthwise_forward(x, w, bias, y, strides, (padding[0][0], padding[1][0]), dilation)
 
 
