@@ -385,7 +385,7 @@ class Sequential:
         epochs : int, default 1
             The number of the last epoch; as many are run as there are after ``initial_epoch``.
         verbose : {'auto', 0, 1, 2}
-            Nothing (0), a progress bar (1, 'auto'), or one line per epoch (2).
+            Nothing (0), a progress bar and one line per epoch (1, 'auto'), or the lines alone (2).
         callbacks : Callback or sequence of them, optional
         validation_split : float, default 0
             Share of the samples, the last ones, that are kept for validation.
@@ -583,7 +583,7 @@ class Sequential:
         x : array (samples, ...)
         batch_size : int, default 32
         verbose : {'auto', 0, 1, 2}
-            Unlike `fit` it stays silent unless a bar can be drawn.
+            A progress bar (1, 'auto') or nothing.
         """
         x = self._samples(x, "predict")
         batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)

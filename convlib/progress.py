@@ -1,4 +1,4 @@
-"""How far a run of batches is: a bar where somebody is watching, one line where nobody is."""
+"""How far a run of batches is: a bar while it runs, where somebody is watching; then one line."""
 
 import sys
 import time
@@ -38,8 +38,8 @@ class Progress:
     label : str
         What is running, for instance ``Epoch 1/5``.
     verbose : {0, 1, 2}
-        Nothing; a bar that is updated, in terminals and notebooks; one line at the end. Where
-        there is neither terminal nor notebook, 1 is the same as 2.
+        Nothing; a bar while it runs and one line at the end; the line alone. Where there is
+        neither terminal nor notebook, 1 is the same as 2.
     """
 
     def __init__(self, batches: int, label: str, verbose: int):
@@ -49,31 +49,32 @@ class Progress:
             # Imported here because most of its cost is only worth it where a bar is drawn.
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=batches, desc=label, unit="batch", file=sys.stdout)
+            # The bar goes when the run ends: what stays is text, which a saved notebook keeps.
+            options = {"unit": "batch", "file": sys.stdout, "leave": False}
+            self._bar = tqdm(total=batches, desc=label, **options)
 
     def update(self, batches: int, logs: Callable[[], dict[str, float]]) -> None:
         """Say that so many batches are done; ``logs`` is called only if the bar is redrawn."""
         if self._bar is not None and (now := time.perf_counter()) >= self._next_update:
             self._next_update = now + _SECONDS_BETWEEN_UPDATES
-            self._draw(batches, logs())
-
-    def _draw(self, batches, logs):
-        self._bar.update(batches - self._bar.n)
-        self._bar.set_postfix_str(describe(logs))
+            self._bar.update(batches - self._bar.n)
+            self._bar.set_postfix_str(describe(logs()))
 
     def finish(self, logs: dict[str, float]) -> None:
-        """Report the end of the run."""
-        if self._bar is not None:
-            self._draw(self._bar.total, logs)
-        elif self._verbose:
+        """Print the line that reports on the whole run."""
+        self._close()
+        if self._verbose:
             seconds = time.perf_counter() - self._begun
             print(f"{self._label} - {seconds:.1f}s - {describe(logs)}", flush=True)
+
+    def _close(self):
+        if self._bar is not None:
+            self._bar.close()
 
     def __enter__(self):
         """Return itself."""
         return self
 
     def __exit__(self, *exception):
-        """Leave the bar as it is, also after an error or an interruption."""
-        if self._bar is not None:
-            self._bar.close()
+        """Take the bar away, also after an error or an interruption."""
+        self._close()

@@ -1,6 +1,7 @@
 """Training: it learns, repeats bit by bit, allocates nothing, and reports what Keras reports."""
 
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -235,12 +236,18 @@ def test_verbosity(capsys):
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_a_terminal_gets_a_bar(monkeypatch, capsys):
+def test_a_terminal_gets_a_bar_that_goes_and_a_line_that_stays(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     model, (x, labels) = convnet(metrics=["accuracy"], backend="reference"), images(8)
-    model.fit(x, one_hot(labels), epochs=1, batch_size=2)
-    out = capsys.readouterr().out
-    assert "Epoch 1/1: 100%" in out and "4/4" in out and "accuracy: " in out
+    model.fit(x, one_hot(labels), batch_size=2)
+    *bar, line, end = re.split("[\r\n]", capsys.readouterr().out)
+    assert any("Epoch 1/1:  25%" in state and "1/4" in state and "loss" in state for state in bar)
+    assert bar[-1].strip() == "" and end == ""
+    assert line.startswith("Epoch 1/1 - ") and "accuracy: " in line
+    model.fit(x, one_hot(labels), batch_size=2, verbose=2)
+    assert "%" not in capsys.readouterr().out
+    model.predict(x, batch_size=2)
+    assert "Prediction: " in capsys.readouterr().out
 
 
 def test_one_batch_at_a_time():
