@@ -6,7 +6,6 @@ import http.client
 import io
 import math
 import os
-import platform
 import tempfile
 import urllib.request
 import zlib
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 
 from convlib.datasets import _idx
 from convlib.datasets._common import Arrays, DatasetError, DatasetUnavailable
+from convlib.kernels._cache import cache_folder
 
 _FOLDERS = ("mnist", "fashion_mnist")
 _BLOCK = 1 << 16
@@ -92,27 +92,10 @@ def load(data_set: IdxSet, path: str | os.PathLike | None = None) -> Arrays:
 def is_available(data_set: IdxSet, path: str | os.PathLike | None = None) -> bool:
     """Return whether all four files are on this computer; the network is not asked."""
     try:
-        folder = _find(data_set, path) or cache_folder(data_set)
+        folder = _find(data_set, path) or cache_folder() / data_set.folder
     except DatasetUnavailable:
         return False
     return all(_located(folder, file) for file in data_set.files)
-
-
-def cache_folder(data_set: IdxSet) -> Path:
-    """Return where downloads of ``data_set`` are kept.
-
-    That is below ``CONVLIB_CACHE`` if this environment variable is set, else below the place that
-    the operating system provides for such files.
-    """
-    if os.environ.get("CONVLIB_CACHE"):
-        base = Path(os.environ["CONVLIB_CACHE"])
-    elif platform.system() == "Windows":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif platform.system() == "Darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "convlib" / data_set.folder
 
 
 def _find(data_set: IdxSet, path: str | os.PathLike | None) -> Path | None:
@@ -197,7 +180,7 @@ def _unzip(raw: bytes, file: IdxFile, name: str) -> bytes:
 
 
 def _read_cached_or_download(data_set: IdxSet, file: IdxFile) -> np.ndarray:
-    folder = cache_folder(data_set)
+    folder = cache_folder() / data_set.folder
     reasons = []
     path = _located(folder, file)
     if path is not None:
@@ -225,8 +208,8 @@ def _download(data_set: IdxSet, file: IdxFile, reasons: list[str]) -> tuple[byte
             reasons.append(str(error))
     raise DatasetUnavailable(
         f"{data_set.title} is not on this computer and could not be downloaded: put "
-        f"{_file_list(data_set)} into {cache_folder(data_set)}, or into a folder that the "
-        "environment variable CONVLIB_DATA names, or use datasets.strokes or datasets.digits, "
+        f"{_file_list(data_set)} into {cache_folder() / data_set.folder}, or into a folder that "
+        "the environment variable CONVLIB_DATA names, or use datasets.strokes or datasets.digits, "
         f"which need no files ({'; '.join(reasons)})"
     )
 

@@ -16,6 +16,23 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _WITH_KERNELS = ("kernels/cpu", "datasets")
 
 
+def cache_folder() -> Path:
+    """Return the user's folder for what convlib keeps on disk: kernels and downloads.
+
+    That is below ``CONVLIB_CACHE`` if this environment variable is set, else below the place that
+    the operating system provides for such files.
+    """
+    if os.environ.get("CONVLIB_CACHE"):
+        base = Path(os.environ["CONVLIB_CACHE"])
+    elif platform.system() == "Windows":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif platform.system() == "Darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "convlib"
+
+
 @cache
 def cache_directory() -> Path:
     """Return the directory for compiled kernels, which carries a hash of convlib's sources.
@@ -30,27 +47,14 @@ def cache_directory() -> Path:
         for path in sorted((_PACKAGE / folder).rglob("*.py")):
             stamp.update(path.read_bytes())
     name = f"kernels-{stamp.hexdigest()[:16]}"
-    for parent in _candidates():
-        directory = parent / "convlib" / name
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=directory):
-                return directory
-        except OSError:
-            continue
-    # A shared, predictable temporary folder could hold somebody else's code: take a private one.
-    return Path(tempfile.mkdtemp(prefix="convlib-"))
-
-
-def _candidates() -> Iterator[Path]:
-    if "CONVLIB_CACHE" in os.environ:
-        yield Path(os.environ["CONVLIB_CACHE"])
-    if platform.system() == "Windows":
-        yield Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif platform.system() == "Darwin":
-        yield Path.home() / "Library" / "Caches"
-    else:
-        yield Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    directory = cache_folder() / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError:
+        # A shared, predictable folder could hold somebody else's code: take a private one.
+        return Path(tempfile.mkdtemp(prefix="convlib-"))
 
 
 @contextmanager
