@@ -192,6 +192,10 @@ def test_a_time_may_be_shown_where_it_is_not_compared(chapter, tmp_path):
 NOTEBOOKS = sorted(CHAPTERS.rglob("[0-9]*.ipynb"))
 
 
+def test_there_are_chapters():
+    assert NOTEBOOKS
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: os.path.relpath(path, CHAPTERS))
 def test_the_chapters_have_no_problems(path):
     assert lint.problems_in(path) == []

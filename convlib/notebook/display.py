@@ -28,13 +28,13 @@ def rendered(fig: Figure) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def reduced(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Return RGB images of one size with one common palette of at most `COLOURS` colours."""
+def reduced(frames: Sequence[Image.Image], count: int = COLOURS) -> list[Image.Image]:
+    """Return RGB images of one size with one common palette of at most `count` colours."""
     pixels = np.stack([np.asarray(frame) for frame in frames])
     sheet = Image.fromarray(pixels.reshape(-1, *pixels.shape[2:]))
     # Maximum coverage keeps the colour of a thin line, which the median cut would give up.
-    palette = sheet.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE).getpalette()
-    colours = np.array(palette[: 3 * COLOURS], dtype=np.int64).reshape(-1, 3)
+    palette = sheet.quantize(count, method=Image.Quantize.MAXCOVERAGE).getpalette()
+    colours = np.array(palette[: 3 * count], dtype=np.int64).reshape(-1, 3)
     colours[colours.sum(axis=1).argmax()] = 255  # the ground is to be white, not nearly white
     # Pillow finds the nearest colour only roughly and would dither; here each colour is looked up.
     packed = pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)
@@ -48,12 +48,19 @@ def reduced(frames: Sequence[Image.Image]) -> list[Image.Image]:
     return images
 
 
-def png_bytes(fig: Figure) -> bytes:
-    """Return a figure as a PNG of at most 64 colours.
+def png_bytes(fig: Figure, colours: int = COLOURS) -> bytes:
+    """Return a figure as a PNG of few colours.
 
     The same figure gives the same bytes: the file carries no date, version or other metadata.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+        The figure.
+    colours : int, default 64
+        How many, at most 256. A figure with several colour maps needs more than 64.
     """
-    (image,) = reduced([rendered(fig)])
+    (image,) = reduced([rendered(fig)], colours)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
@@ -92,7 +99,7 @@ def show_png(png: bytes, sentence: str, extra: dict | None = None) -> None:
     display({"text/markdown": f"*{sentence}*", "text/plain": sentence}, raw=True)
 
 
-def show(fig: Figure, sentence: str) -> None:
+def show(fig: Figure, sentence: str, colours: int = COLOURS) -> None:
     """Show a figure, and under it the sentence that says what to see in it.
 
     Parameters
@@ -101,6 +108,8 @@ def show(fig: Figure, sentence: str) -> None:
         The figure, from `convlib.notebook.figure` or from pyplot.
     sentence : str
         One sentence, which also becomes the picture's alternative text.
+    colours : int, default 64
+        How many colours the picture may have.
 
     Raises
     ------
@@ -108,7 +117,7 @@ def show(fig: Figure, sentence: str) -> None:
         If there is no proper sentence.
     """
     require_sentence(sentence)
-    show_png(png_bytes(fig), sentence)
+    show_png(png_bytes(fig, colours), sentence)
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
         pyplot.close(fig)  # else the notebook would show it a second time

@@ -16,7 +16,7 @@ from convlib.notebook.display import png_bytes
 from convlib.notebook.figures import network_reading
 from convlib.utils import set_random_seed
 
-WRITTEN_DIGIT = 10
+WRITTEN_DIGIT = 24
 """Which of the test digits of `convlib.datasets.digits` is read."""
 
 
