@@ -184,7 +184,9 @@ class ModelCheckpoint(_Monitor):
     mode : {'auto', 'min', 'max'}, default 'auto'
     """
 
-    def __init__(self, filepath, monitor="val_loss", verbose=0, save_best_only=False, mode="auto"):
+    def __init__(
+        self, filepath, monitor="val_loss", verbose=0, save_best_only=False, *, mode="auto"
+    ):
         super().__init__(monitor, mode)
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self.save_best_only = save_best_only

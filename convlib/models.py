@@ -229,7 +229,7 @@ class Sequential:
         self._require_built("count_params")
         return sum(layer.count_params() for layer in self.layers)
 
-    def summary(self, line_length: int | None = None, print_fn: Callable | None = None) -> None:
+    def summary(self, line_length: int | None = None, *, print_fn: Callable | None = None) -> None:
         """Print a table of the layers, their output shapes and numbers of weights.
 
         Parameters
@@ -249,8 +249,8 @@ class Sequential:
         self,
         optimizer="rmsprop",
         loss=None,
-        metrics: Sequence | None = None,
         *,
+        metrics: Sequence | None = None,
         backend: str = "auto",
         fuse: bool = True,
     ) -> None:
@@ -371,6 +371,7 @@ class Sequential:
         validation_split: float = 0.0,
         validation_data: tuple | None = None,
         shuffle: bool = True,
+        *,
         initial_epoch: int = 0,
     ) -> callbacks_module.History:
         """Train.
@@ -506,7 +507,7 @@ class Sequential:
             f"0 … 1. {kept}"
         )
 
-    def train_on_batch(self, x, y, return_dict: bool = False):
+    def train_on_batch(self, x, y, *, return_dict: bool = False):
         """Take one training step on these samples.
 
         Returns
@@ -529,7 +530,7 @@ class Sequential:
     # Asking
 
     def evaluate(
-        self, x, y, batch_size: int | None = None, verbose="auto", return_dict: bool = False
+        self, x, y, batch_size: int | None = None, verbose="auto", *, return_dict: bool = False
     ):
         """Return loss and metrics, without training.
 
@@ -555,7 +556,7 @@ class Sequential:
             progress.finish(logs)
         return _results(logs, return_dict)
 
-    def test_on_batch(self, x, y, return_dict: bool = False):
+    def test_on_batch(self, x, y, *, return_dict: bool = False):
         """Return loss and metrics of these samples, taken as one batch; see `evaluate`."""
         return self.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=return_dict)
 
@@ -687,7 +688,6 @@ class Sequential:
         if self.loss is not None:
             config["compiled"] = {
                 "optimizer": _described(self.optimizer),
-                "iterations": self.optimizer.iterations,
                 "loss": _described(self.loss),
                 "metrics": [
                     metric if isinstance(metric, str) else _described(metric)
@@ -695,6 +695,7 @@ class Sequential:
                 ],
                 "fuse": self._fuse,
             }
+            config["iterations"] = self.optimizer.iterations
             arrays |= {f"optimizer_{name}": a for name, a in self.optimizer.state.items()}
         storage.write(filepath, config, arrays)
 
@@ -718,11 +719,9 @@ def load_model(filepath: str | os.PathLike) -> Sequential:
         count = sum(name.startswith("weight_") for name in arrays)
         model.set_weights([arrays[f"weight_{k}"] for k in range(count)])
         if compiled := config["compiled"]:
-            model.compile(
-                compiled["optimizer"], compiled["loss"], compiled["metrics"], fuse=compiled["fuse"]
-            )
+            model.compile(**compiled)
             optimizer = model.optimizer
-            optimizer.iterations = compiled["iterations"]
+            optimizer.iterations = config["iterations"]
             prefix = "optimizer_"
             optimizer.state = {
                 name.removeprefix(prefix): array

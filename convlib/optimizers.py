@@ -80,7 +80,7 @@ class RMSprop(Optimizer):
 
     state_names = ("mean_square",)
 
-    def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7):
+    def __init__(self, learning_rate=0.001, rho=0.9, *, epsilon=1e-7):
         super().__init__(learning_rate)
         self.rho, self.epsilon = _share("rho", rho), _at_least_zero("epsilon", epsilon)
 
