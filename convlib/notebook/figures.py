@@ -519,7 +519,8 @@ def network_reading(
     image : numpy.ndarray, shape (height, width)
         The input.
     outputs : sequence of numpy.ndarray, shape (h, w, channels)
-        Responses of the layers; the eight strongest channels of each are drawn.
+        Responses of the layers; the eight strongest channels of each are drawn, each on a scale of
+        its own.
     names : sequence of str
         What to call each layer.
     probabilities : numpy.ndarray, shape (classes,)
@@ -552,11 +553,12 @@ def network_reading(
                 map_side,
                 map_side,
             )
-            picture(panel, output[..., channel], POSITIVE, vmin=0, vmax=output.max())
+            picture(panel, output[..., channel], POSITIVE, vmin=0)
         caption(left, 2 * map_side + gap, name, _shape_text(output.shape))
         left += 2 * map_side + gap + 0.2
     bars = axes_at(left + 0.1, 0.27, width - left - 0.2, grid)
     probability_bars(bars, probabilities)
+    bars.set_xlim(0, 1.35)
     caption(left + 0.1, width - left - 0.2, "read as", "probability of each digit")
     return fig
 
