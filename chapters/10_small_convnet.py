@@ -214,7 +214,6 @@ print(f"conv2d_2 {convolution_time:.2f} ms, dense_1 {dense_time:.2f} ms for 64 i
 # %%
 assert conv2d_2.count_params() < dense_1.count_params()
 assert conv2d_2.multiply_adds() > 60 * dense_1.multiply_adds()
-assert convolution_time > dense_time
 
 # %% [markdown]
 # ## Touch it
