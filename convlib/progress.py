@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Callable
 
-_SECONDS_BETWEEN_UPDATES = 0.1
+# A bar in a notebook sends three messages each time it is drawn. Programs that run notebooks may
+# read messages only when a cell is done, and lose what comes after the first thousand.
+_SECONDS_BETWEEN_UPDATES = 0.5
 
 
 def describe(logs: dict[str, float]) -> str:
@@ -51,14 +53,15 @@ class Progress:
 
             # The bar goes when the run ends: what stays is text, which a saved notebook keeps.
             options = {"unit": "batch", "file": sys.stdout, "leave": False}
+            options |= {"mininterval": 0, "miniters": 1}  # drawn at every update, which are few
             self._bar = tqdm(total=batches, desc=label, **options)
 
     def update(self, batches: int, logs: Callable[[], dict[str, float]]) -> None:
         """Say that so many batches are done; ``logs`` is called only if the bar is redrawn."""
         if self._bar is not None and (now := time.perf_counter()) >= self._next_update:
             self._next_update = now + _SECONDS_BETWEEN_UPDATES
+            self._bar.set_postfix_str(describe(logs()), refresh=False)
             self._bar.update(batches - self._bar.n)
-            self._bar.set_postfix_str(describe(logs()))
 
     def finish(self, logs: dict[str, float]) -> None:
         """Print the line that reports on the whole run."""
