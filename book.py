@@ -83,7 +83,8 @@ def main(arguments=None):
         if options.command == "read":
             command = jupyterlab(options.no_browser, options.port)
         elif options.command == "test":
-            command = ["pytest"] + passed_on
+            # Side by side, since compiling keeps one core busy and training two.
+            command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
         else:
             command = ["convlib.notebook.build"] + passed_on
         return hand_over(command)
