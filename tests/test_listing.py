@@ -1,7 +1,7 @@
 """The program in the README, which is the text's own, on drawn digits.
 
-It is taken out of the README and run as it stands, from a seed, but for the name of the data set. Chapter 14
-runs it on MNIST, where MNIST is at hand.
+It is taken out of the README and run as it stands, from a seed, but for the name of the data set.
+Chapter 14 runs it on MNIST, where MNIST is at hand.
 """
 
 import contextlib
