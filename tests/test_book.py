@@ -121,9 +121,9 @@ def test_a_second_call_installs_nothing(ready):
 def test_tests_run_in_the_repository_with_the_arguments_and_the_exit_status_of_pytest(ready):
     status, out, _ = ready.run("test", "-k", "pool", "tests/test_layers.py", "--fail")
     assert status == 3
-    assert out.splitlines()[0] == (
-        f"called with -k pool tests/test_layers.py --fail in {ready.root}"
-    )
+    first = out.splitlines()[0]
+    assert first.startswith("called with --numprocesses=2 --dist=loadfile ")
+    assert first.endswith(f" -k pool tests/test_layers.py --fail in {ready.root}")
     assert "MPLBACKEND None" in out, "a back end of the caller's must not reach the chapters"
 
 
