@@ -29,27 +29,27 @@ def operations(columns):
 
     @numba.njit
     def store(x, y, stride, rows, channels):
-        acc = tile_load(tile_zero(x, columns), x, 1, stride)
+        acc = tile_load(tile_zero(x, ROWS, columns), x, 1, stride)
         tile_store(acc, y, 2, stride, rows, channels)
 
     @numba.njit
     def zero(y, width):
-        tile_store(tile_zero(y, columns), y, 0, width, ROWS, width)
+        tile_store(tile_zero(y, ROWS, columns), y, 0, width, ROWS, width)
 
     @numba.njit
     def rows_of(b, y, width):
-        tile_store(tile_rows_of(b, 3, columns), y, 0, width, ROWS, width)
+        tile_store(tile_rows_of(b, 3, ROWS, columns), y, 0, width, ROWS, width)
 
     @numba.njit
     def product(x, offsets, w, y, terms, width):
-        acc = tile_load(tile_zero(w, columns), y, 0, width)
+        acc = tile_load(tile_zero(w, ROWS, columns), y, 0, width)
         for k in range(terms):
             acc = tile_fma(acc, x, offsets, k, w, k * width)
         tile_store(acc, y, 0, width, ROWS, width)
 
     @numba.njit
     def add(x, factor, y, width):
-        acc = tile_load(tile_zero(x, columns), y, 0, width)
+        acc = tile_load(tile_zero(x, ROWS, columns), y, 0, width)
         tile_store(tile_add(acc, x, 5, factor), y, 0, width, ROWS, width)
 
     return store, zero, rows_of, product, add

@@ -262,7 +262,7 @@ def _correlate_some(columns):
                 s5 = min(start, final) + shift
                 start, row, column = next_window(start, row, column, windows)
 
-                acc = tile_rows_of(bias, panel * width, columns)
+                acc = tile_rows_of(bias, panel * width, ROWS, columns)
                 weights = panel * tiling.terms * width
                 for run in range(windows.runs):
                     down, across = divmod(run, windows.runs_across)
@@ -385,7 +385,7 @@ def _outer_products(columns):
                     shift + _element(min(k + 5, final), windows),
                 )
                 target = k * row_length + panel * width
-                acc = tile_load(tile_zero(dy, columns), total, target, row_length)
+                acc = tile_load(tile_zero(dy, ROWS, columns), total, target, row_length)
                 start, row, column = start_0, row_0, column_0
                 gradient = (dy_first + first) * row_length + panel * width
                 for _ in range(first, last):

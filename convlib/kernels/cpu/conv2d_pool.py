@@ -148,7 +148,7 @@ def _sum_winners(total, target, x, place, length, starts, gradients, count):
     lane_count = vector_lanes(x)
     k = 0
     while k + ROWS * lane_count <= length:
-        acc = tile_load(tile_zero(x, 1), total, target + k, lane_count)
+        acc = tile_load(tile_zero(x, ROWS, 1), total, target + k, lane_count)
         for winner in range(count):
             acc = tile_add(acc, x, starts[winner] + place + k, gradients[winner])
         tile_store(acc, total, target + k, lane_count, ROWS, lane_count)

@@ -1,13 +1,13 @@
 """Register tiles: the few vector operations that the convolution kernels are written in.
 
-A tile of `ROWS` rows and some columns of vectors is a block of a matrix product that stays in the
+A tile of some rows and some columns of vectors is a block of a matrix product that stays in the
 processor's vector registers while its sums run. Each row belongs to one pixel (or one input
 channel), each column to as many neighbouring output channels as a vector has lanes:
 
-    acc = tile_zero(w, columns)
+    acc = tile_zero(w, rows, columns)
     for k in range(terms):
         acc = tile_fma(acc, x, offsets, k, w, k * width)    # acc[r] += x[offsets[r] + k] · w[k]
-    tile_store(acc, y, places, first, rows, channels)
+    tile_store(acc, y, first, stride, rows, channels)
 
 Elements of a NumPy array would be loaded and stored at every step of the sum. A tile is a value
 instead, an LLVM array of vectors, so the compiler keeps it in registers; every operation emits
@@ -55,13 +55,14 @@ def columns_for(channels: int, dtype) -> int:
 
 
 class Tile(types.Type):
-    """The Numba type of a tile: `ROWS` × ``columns`` vectors of ``dtype``."""
+    """The Numba type of a tile: ``rows`` × ``columns`` vectors of ``dtype``."""
 
-    def __init__(self, dtype: types.Float, columns: int):
+    def __init__(self, dtype: types.Float, rows: int, columns: int):
         self.dtype = dtype
+        self.rows = rows
         self.columns = columns
         self.lanes = VECTOR_BITS // dtype.bitwidth
-        super().__init__(f"Tile({dtype}, {ROWS}, {columns}, {self.lanes} lanes)")
+        super().__init__(f"Tile({dtype}, {rows}, {columns}, {self.lanes} lanes)")
 
     @property
     def vector(self) -> ir.VectorType:
@@ -71,7 +72,7 @@ class Tile(types.Type):
 
     def entries(self):
         """Yield (row, column, index of the entry)."""
-        for row in range(ROWS):
+        for row in range(self.rows):
             for column in range(self.columns):
                 yield row, column, row * self.columns + column
 
@@ -79,7 +80,7 @@ class Tile(types.Type):
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, data_model_manager, tile):
-        super().__init__(data_model_manager, tile, ir.ArrayType(tile.vector, ROWS * tile.columns))
+        super().__init__(data_model_manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.columns))
 
 
 def _pointer(context, builder, array_type, array, *offsets):
@@ -114,30 +115,30 @@ def _llvm_function(builder, name, tile, result, *arguments):
 
 
 @intrinsic(prefer_literal=True)
-def tile_zero(typing_context, like, columns):
+def tile_zero(typing_context, like, rows, columns):
     """Return a tile of zeros of the dtype of the array ``like``."""
-    tile = Tile(like.dtype, columns.literal_value)
+    tile = Tile(like.dtype, rows.literal_value, columns.literal_value)
 
     def code(context, builder, signature, arguments):
         return ir.Constant(context.get_value_type(tile), None)
 
-    return tile(like, columns), code
+    return tile(like, rows, columns), code
 
 
 @intrinsic(prefer_literal=True)
-def tile_rows_of(typing_context, b, first, columns):
+def tile_rows_of(typing_context, b, first, rows, columns):
     """Return a tile each row of which is ``b[first : first + width]``."""
-    tile = Tile(b.dtype, columns.literal_value)
+    tile = Tile(b.dtype, rows.literal_value, columns.literal_value)
 
     def code(context, builder, signature, arguments):
-        array, start, _ = arguments
+        array, start, _, _ = arguments
         result = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for _, column, index in tile.entries():
             address = _pointer(context, builder, b, array, start, _integer(column * tile.lanes))
             result = builder.insert_value(result, _load_vector(builder, tile, address), index)
         return result
 
-    return tile(b, first, columns), code
+    return tile(b, first, rows, columns), code
 
 
 @intrinsic
@@ -173,7 +174,7 @@ def tile_fma(typing_context, acc, x, offsets, k, w, start):
             address = _pointer(context, builder, w, w_array, w_start, _integer(column * tile.lanes))
             weights.append(_load_vector(builder, tile, address))
         result = old
-        for row in range(ROWS):
+        for row in range(tile.rows):
             offset = builder.extract_value(rows, row)
             number = builder.load(_pointer(context, builder, x, x_array, offset, term))
             broadcast = _spread(builder, number, tile.lanes)
@@ -213,7 +214,7 @@ def tile_store(typing_context, acc, y, first, stride, rows, channels):
             remaining = builder.sub(channel_count, _integer(column * tile.lanes))
             limit = _spread(builder, remaining, tile.lanes)
             masks.append(builder.icmp_signed("<", lane, limit))
-        for row in range(ROWS):
+        for row in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", _integer(row), row_count)):
                 down = builder.mul(row_stride, _integer(row))
                 for column in range(tile.columns):
@@ -263,7 +264,7 @@ def vector_lanes(typing_context, like):
 @intrinsic
 def vector_fma(typing_context, y, y_start, x, x_start, factor):
     """Add a multiple of one vector: ``y[y_start + i] += factor · x[x_start + i]``, i < lanes."""
-    tile = Tile(y.dtype, 1)
+    tile = Tile(y.dtype, 1, 1)
 
     def code(context, builder, signature, arguments):
         y_array, y_first, x_array, x_first, scale = arguments
