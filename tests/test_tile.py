@@ -1,6 +1,8 @@
 """The vector operations that the CPU kernels are written in, one by one, against NumPy."""
 
+from collections.abc import Callable
 from importlib import metadata
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -10,18 +12,33 @@ from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
 from convlib.kernels.cpu.tile import (
     ROWS,
-    tile_add,
+    tile_add_runs,
     tile_fma,
+    tile_fma_won,
     tile_load,
+    tile_pool,
     tile_rows_of,
+    tile_scatter,
     tile_store,
     tile_zero,
-    vector_fma,
     vector_lanes,
 )
 
 DTYPES = [np.float32, np.float64]
 COLUMNS = [1, 2, 4]
+
+
+class Operations(NamedTuple):
+    """Functions that put one operation each between arrays."""
+
+    store: Callable
+    zero: Callable
+    rows_of: Callable
+    product: Callable
+    add_runs: Callable
+    scatter: Callable
+    won: Callable
+    pool: Callable
 
 
 def operations(columns):
@@ -48,17 +65,34 @@ def operations(columns):
         tile_store(acc, y, 0, width, ROWS, width)
 
     @numba.njit
-    def add(x, factor, y, width):
-        acc = tile_load(tile_zero(x, ROWS, columns), y, 0, width)
-        tile_store(tile_add(acc, x, 5, factor), y, 0, width, ROWS, width)
+    def add_runs(x, offsets, factor, y, width, count):
+        acc = tile_load(tile_zero(x, 3, columns), y, 0, width)
+        acc = tile_add_runs(acc, x, 1, offsets, factor, count)
+        tile_store(acc, y, 0, width, 3, width)
+        return vector_lanes(x)
 
-    return store, zero, rows_of, product, add
+    @numba.njit
+    def scatter(x, offsets, factor, y, width, count):
+        tile_scatter(tile_load(tile_zero(x, 3, columns), x, 0, width), y, 1, offsets, factor, count)
+
+    @numba.njit
+    def won(x, offsets, dy, code, channels, place, y, width):
+        acc = tile_load(tile_zero(dy, 3, columns), y, 0, width)
+        acc = tile_fma_won(acc, x, offsets, 1, dy, code, 2, channels, place)
+        tile_store(acc, y, 0, width, 3, width)
+
+    @numba.njit
+    def pool(x, y, code, stride, rows, channels, place):
+        acc = tile_load(tile_zero(x, 3, columns), x, place * 3 * stride, stride)
+        tile_pool(acc, y, code, 1, stride, rows, channels, place, 255)
+
+    return Operations(store, zero, rows_of, product, add_runs, scatter, won, pool)
 
 
 @pytest.fixture(scope="module", params=COLUMNS)
 def compiled(request):
     """The number of columns and the operations on such tiles."""
-    return request.param, *operations(request.param)
+    return request.param, operations(request.param)
 
 
 def numbers(dtype, *shape):
@@ -68,13 +102,13 @@ def numbers(dtype, *shape):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_part_of_a_tile_is_stored_and_nothing_else(compiled, dtype):
-    columns, store, *_ = compiled
+    columns, run = compiled
     width = columns * tile.lanes(np.dtype(dtype))
     stride = width + 3
     x = numbers(dtype, ROWS * stride + 1)
     for rows, channels in [(ROWS, width), (1, width), (ROWS - 1, 1), (ROWS, width - 1), (2, 0)]:
         y = np.full(ROWS * stride + 2, np.nan, dtype)
-        store(x, y, stride, rows, channels)
+        run.store(x, y, stride, rows, channels)
         expected = np.full_like(y, np.nan)
         for row in range(rows):
             expected[2 + row * stride :][:channels] = x[1 + row * stride :][:channels]
@@ -83,51 +117,96 @@ def test_a_part_of_a_tile_is_stored_and_nothing_else(compiled, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tiles_begin_as_zeros_or_as_a_repeated_row(compiled, dtype):
-    columns, _, zero, rows_of, *_ = compiled
+    columns, run = compiled
     width = columns * tile.lanes(np.dtype(dtype))
     y = np.full(ROWS * width, np.nan, dtype)
-    zero(y, width)
+    run.zero(y, width)
     np.testing.assert_array_equal(y, np.zeros_like(y))
     b = numbers(dtype, width + 3)
-    rows_of(b, y, width)
+    run.rows_of(b, y, width)
     np.testing.assert_array_equal(y.reshape(ROWS, width), np.tile(b[3:], (ROWS, 1)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_outer_products_sum_to_a_matrix_product(compiled, dtype):
-    columns, _, _, _, product, _ = compiled
+    columns, run = compiled
     width, terms = columns * tile.lanes(np.dtype(dtype)), 7
     x, w, start = numbers(dtype, 40), numbers(dtype, terms, width), numbers(dtype, ROWS, width)
     offsets = (3, 0, 30, 11, 11, 22)
     y = start.copy()
-    product(x, offsets, w.ravel(), y.reshape(-1), terms, width)
+    run.product(x, offsets, w.ravel(), y.reshape(-1), terms, width)
     patches = np.stack([x[offset : offset + terms] for offset in offsets])
     np.testing.assert_array_equal(y, start + patches @ w)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_multiple_of_a_run_is_added(compiled, dtype):
-    columns, *_, add = compiled
-    size = ROWS * columns * tile.lanes(np.dtype(dtype))
-    x, y = numbers(dtype, size + 5), numbers(dtype, size)
-    expected = y + 3 * x[5:]
-    add(x, dtype(3), y, size // ROWS)
-    np.testing.assert_array_equal(y, expected)
+def test_multiples_of_runs_are_added(compiled, dtype):
+    columns, run = compiled
+    width = columns * tile.lanes(np.dtype(dtype))
+    offsets = (7, 0, 3 * width)
+    x, start = numbers(dtype, 4 * width + 1), numbers(dtype, 3, width)
+    for count in (width, width - 1, 1, 0):
+        y = start.copy()
+        lanes = run.add_runs(x, offsets, dtype(-3), y.reshape(-1), width, count)
+        assert lanes * columns == width
+        expected = start.copy()
+        for row, offset in enumerate(offsets):
+            expected[row, :count] += -3 * x[1 + offset :][:count]
+        np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_vector_is_added_in_place(dtype):
-    @numba.njit
-    def add(y, x, factor):
-        vector_fma(y, 2, x, 1, factor)
-        return vector_lanes(y)
+def test_multiples_of_rows_are_scattered_to_runs(compiled, dtype):
+    columns, run = compiled
+    width = columns * tile.lanes(np.dtype(dtype))
+    offsets = (0, 2 * width, width)
+    x, start = numbers(dtype, 3, width), numbers(dtype, 3 * width + 2)
+    for count in (width, width - 1, 1, 0):
+        y = start.copy()
+        run.scatter(x.reshape(-1), offsets, dtype(2), y, width, count)
+        expected = start.copy()
+        for row, offset in enumerate(offsets):
+            expected[1 + offset :][:count] += 2 * x[row, :count]
+        np.testing.assert_array_equal(y, expected)
 
-    lanes = tile.lanes(np.dtype(dtype))
-    x, y = numbers(dtype, lanes + 1), numbers(dtype, lanes + 4)
-    expected = y.copy()
-    expected[2 : 2 + lanes] += -2 * x[1:]
-    assert add(y, x, dtype(-2)) == lanes
-    np.testing.assert_array_equal(y, expected)
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_only_gradients_that_a_pixel_won_are_multiplied(compiled, dtype):
+    columns, run = compiled
+    width = columns * tile.lanes(np.dtype(dtype))
+    x, dy, start = numbers(dtype, 9), numbers(dtype, width + 2), numbers(dtype, 3, width)
+    code = np.random.default_rng(1).choice(np.array([0, 1, 255], np.uint8), width + 2)
+    dy[code == 255] = np.nan  # what nobody won is not even multiplied by zero
+    for channels, place in [(width, 1), (width - 1, 0), (1, 1), (0, 0)]:
+        y = start.copy()
+        run.won(x, (4, 0, 7), dy, code, channels, place, y.reshape(-1), width)
+        gradients = np.where(code == place, dy, 0)[2:][:channels]
+        expected = start.copy()
+        expected[:, :channels] += np.outer(x[[5, 1, 8]], gradients)
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_first_largest_number_above_zero_wins(compiled, dtype):
+    columns, run = compiled
+    width = columns * tile.lanes(np.dtype(dtype))
+    stride, nan = width + 2, np.nan
+    candidates = numbers(dtype, 4, 3, stride)  # many ties
+    candidates[:, 0, 0] = nan, 5, nan, 6
+    candidates[:, 1, 0] = 2, nan, 9, nan
+    y, code = np.full(3 * stride + 1, nan, dtype), np.full(3 * stride + 1, 77, np.uint8)
+    for place in range(4):
+        run.pool(candidates.reshape(-1), y, code, stride, 2, width - 1, place)
+    for row, channel in np.ndindex(3, stride):
+        place = 1 + row * stride + channel
+        if row == 2 or channel >= width - 1:  # beyond the part that was asked for
+            assert code[place] == 77
+            continue
+        entries = candidates[:, row, channel]
+        best = np.nan if np.isnan(entries).any() else max(entries.max(), 0)
+        np.testing.assert_equal(y[place], best)
+        winner = np.isnan(entries).argmax() if np.isnan(best) else entries.argmax()
+        assert code[place] == (winner if best != 0 else 255)
 
 
 def test_a_tile_covers_the_channels_and_no_vector_more_than_it_must():

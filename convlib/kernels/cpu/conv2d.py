@@ -180,7 +180,7 @@ def next_window(start, row, column, windows):
 
 
 @njit
-def _window(index, windows):
+def window_at(index, windows):
     """Return where window ``index`` starts, and its row and column."""
     row_length = windows.columns * windows.next_column + windows.next_row
     image_length = windows.rows * row_length + windows.next_image
@@ -240,13 +240,13 @@ def _correlate_some(columns):
     @njit
     def correlate_some(x, first, last, windows, tiling, panels, bias, y, y_first):
         width, filters = tiling.width, tiling.groups * tiling.outputs
-        final, _, _ = _window(last - 1, windows)
+        final, _, _ = window_at(last - 1, windows)
         for panel in range(tiling.groups * tiling.blocks):
             group, block = divmod(panel, tiling.blocks)
             channel = group * tiling.outputs + block * width
             channels = min(width, tiling.outputs - block * width)
             shift = group * windows.group
-            start, row, column = _window(first, windows)
+            start, row, column = window_at(first, windows)
             for window in range(first, last, ROWS):
                 # The last tile may be shorter; its spare rows repeat the last window.
                 s0 = min(start, final) + shift
@@ -371,7 +371,7 @@ def _outer_products(columns):
     def outer_products(x, first, last, windows, tiling, dy, dy_first, tiles, total):
         width = tiling.width
         row_length = tiling.groups * tiling.blocks * width
-        start_0, row_0, column_0 = _window(first, windows)
+        start_0, row_0, column_0 = window_at(first, windows)
         for panel in range(tiling.groups * tiling.blocks):
             shift = panel // tiling.blocks * windows.group
             for tile in range(*tiles):

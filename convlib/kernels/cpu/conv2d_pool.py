@@ -1,261 +1,394 @@
 """Convolution, ReLU and max-pooling in one pass, and the sparse way back.
 
-Forward: a task computes the convolution of one image with the tiles of `conv2d`, into memory that
-stays in the second-level cache, and writes only the pooled maxima and a one-byte code for each:
-which pixel of the window won, or `CLIPPED` if ReLU stops the gradient. Rows that pooling drops are
-not computed at all.
+Forward: ``y[p, o] = max(0, max_q b[o] + Σ_k x[start(p, q) + place(k)] · w[k, o])``: p runs over
+pooling windows, q over the pixels of one. A tile holds the sums of `ROWS` pooling windows at one q.
+As soon as it is complete it competes for the maxima, which lie in y, and a byte for each remembers
+the q that won, or `CLIPPED` if ReLU stops the gradient. The convolution's output is never stored,
+and pixels that pooling drops are not computed.
 
-Backward: of the pixels under a pooling window one has a gradient, or none. So for each image and
+Backward: of the pixels under a pooling window one has a gradient, or none. For each image and
 output channel o the winners are listed. One with gradient g, whose patch starts at s, contributes
 
     dw[k, o] += g · x[s + place(k)]        dx[s + place(k)] += g · w[k, o]
 
-along contiguous runs of k: a quarter of the dense work, less what was clipped. Sums for dw stay in
-registers while the list is walked through; dx is added up in a frame that stays in the cache.
-Where runs are shorter than a vector (one or three input channels) dw is computed densely instead,
-from one image's gradients at a time.
+along contiguous runs of k: a quarter of the dense work, less what was clipped. For dw a tile of
+sums stays in registers while the list is walked through; for dx a tile of weights does, and each
+winner adds a multiple of it to an image that stays in the cache.
+
+Where runs are shorter than a vector (one or three input channels) dw is a dense sum over q and p,
+in tiles of rows k and columns o, as in `conv2d`; the gradient that multiplies them is loaded
+where the code is q, and is zero elsewhere.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from convlib.kernels.cpu.conv2d import (
     LARGEST_PARTIAL_SUM,
     TASKS,
-    add_block,
+    Plan,
     add_chunks,
-    correlate_range,
     fill_frame,
     forward_plan,
     frame_size,
     grouped,
+    next_window,
     pack,
     panel_requests,
     row_length,
-    total_size,
+    window_at,
 )
 from convlib.kernels.cpu.sums import chunk_range
 from convlib.kernels.cpu.tile import (
+    HAS_32_REGISTERS,
     ROWS,
     lanes,
-    tile_add,
+    tile_add_runs,
+    tile_fma,
+    tile_fma_won,
     tile_load,
+    tile_pool,
+    tile_rows_of,
+    tile_scatter,
     tile_store,
     tile_zero,
-    vector_fma,
     vector_lanes,
 )
 
 CLIPPED = 255
+IMAGES_PER_CHUNK = 8  # at least, so that adding up the chunks stays small against filling them
+
+# The rows of a tile of dw, by its columns: what leaves registers for operands and addresses. Nine
+# suit kernels of 3×3 (9 elements for one input channel, 27 for three).
+DENSE_ROWS = {1: 9, 2: 9, 4: 6} if HAS_32_REGISTERS else {1: 9, 2: 6}
+
+# Winners are added up in tiles of three runs, and of so many vectors of each.
+RUN_VECTORS = 6 if HAS_32_REGISTERS else 4
 
 
+class Pooling(NamedTuple):
+    """Offsets, in elements of x, from the first element under a pooling window."""
+
+    pixels: np.ndarray  # to the patch of each pixel, by its code; 0 for codes that mean none
+    runs: np.ndarray  # from a patch's start to its contiguous runs
+    elements: np.ndarray  # and to all its elements, the last one repeated to whole tiles
+
+
+@lru_cache(maxsize=1024)
 def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, groups, dtype):
-    """Return the `Plan` of the convolution, for those windows only that pooling keeps."""
-    kept = (pooled_size[0] * pool_size[0], pooled_size[1] * pool_size[1])
-    return forward_plan(x_shape, w_shape, kept, strides, padding, dilation, groups, dtype)
+    """Return the convolution's windows, frame and tiling, with pooling windows as windows."""
+    windows, frame, tiling = forward_plan(
+        x_shape, w_shape, pooled_size, strides, padding, dilation, groups, dtype
+    )
+    row = windows.columns * windows.next_column + windows.next_row
+    image = windows.rows * row + windows.next_image
+    pixels = np.zeros(CLIPPED + 1, np.int64)
+    down, across = np.divmod(np.arange(pool_size[0] * pool_size[1]), pool_size[1])
+    pixels[: len(down)] = down * row + across * windows.next_column
+    down, across = np.divmod(np.arange(windows.runs), windows.runs_across)
+    runs = down * windows.run_down + across * windows.run_across
+    elements = np.add.outer(runs, np.arange(windows.run)).reshape(-1)
+    spare = -tiling.terms % DENSE_ROWS[tiling.columns]
+    row, across = row * pool_size[0], windows.next_column * pool_size[1]
+    windows = windows._replace(
+        next_column=across,
+        next_row=row - windows.columns * across,
+        next_image=image - windows.rows * row,
+    )
+    plan = Plan(windows, frame, tiling)
+    return plan, Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"))
 
 
-@njit
-def _pool_image(convolved, y, code, pool_height, pool_width):
-    """Write maxima and codes of one image; all arrays are (height, width, channels)."""
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            for o in range(y.shape[2]):
-                y[i, j, o] = 0
-                code[i, j, o] = CLIPPED
-            for u in range(pool_height):
-                for v in range(pool_width):
-                    place = u * pool_width + v
-                    for o in range(y.shape[2]):
-                        best = y[i, j, o]
-                        candidate = convolved[i * pool_height + u, j * pool_width + v, o]
-                        # NaN is the only number that differs from itself; it wins once.
-                        wins = (candidate > best) | ((candidate != candidate) & (best == best))
-                        y[i, j, o] = candidate if wins else best
-                        code[i, j, o] = place if wins else code[i, j, o]
+def _pool_some(columns):
+    """Return the function that pools a range of windows with tiles of so many columns."""
+
+    @njit(_nrt=False)
+    def pool_some(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first):
+        width, filters = tiling.width, tiling.groups * tiling.outputs
+        final, _, _ = window_at(last - 1, windows)
+        for panel in range(tiling.groups * tiling.blocks):
+            group, block = divmod(panel, tiling.blocks)
+            channel = group * tiling.outputs + block * width
+            channels = min(width, tiling.outputs - block * width)
+            shift = group * windows.group
+            start, row, column = window_at(first, windows)
+            for window in range(first, last, ROWS):
+                # The last tile may be shorter; its spare rows repeat the last window.
+                s0 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+                s1 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+                s2 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+                s3 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+                s4 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+                s5 = min(start, final) + shift
+                start, row, column = next_window(start, row, column, windows)
+
+                starts = (s0, s1, s2, s3, s4, s5)
+                target = (y_first + window) * filters + channel
+                for q in range(pixels):
+                    acc = tile_rows_of(bias, panel * width, ROWS, columns)
+                    weights = panel * tiling.terms * width
+                    patch = pooling.pixels[q]
+                    for k in range(tiling.terms):
+                        element = patch + pooling.elements[k]
+                        acc = tile_fma(acc, x, starts, element, panels, weights)
+                        weights += width
+                    count = last - window
+                    tile_pool(acc, y, code, target, filters, count, channels, q, CLIPPED)
+
+    return pool_some
+
+
+_pool_1, _pool_2, _pool_4 = (_pool_some(columns) for columns in (1, 2, 4))
+
+
+@njit(_nrt=False)
+def _pool(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first):
+    """Write the pooling windows from first to last; row ``y_first`` of y belongs to window 0."""
+    if tiling.columns == 1:
+        _pool_1(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
+    elif tiling.columns == 2:
+        _pool_2(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
+    else:
+        _pool_4(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
 
 
 @njit(cache=True, parallel=True)
-def _forward(x, windows, frame, tiling, panels, bias, y, code, pool_size, frames, convolutions):
+def _forward(x, windows, frame, tiling, pixels, pooling, panels, bias, y, code, frames):
     per_image = windows.rows * windows.columns
-    for index in prange(len(convolutions)):
+    for index in prange(tiling.tasks):
         task = np.int64(index)
-        convolved, framed = convolutions[task], frames[task]
-        framed[:] = 0
-        for image in range(*chunk_range(task, len(convolutions), tiling.images)):
-            first = image * per_image
-            if tiling.is_framed:
+        if tiling.is_framed:
+            framed = frames[task]
+            framed[:] = 0
+            for image in range(*chunk_range(task, tiling.tasks, tiling.images)):
                 fill_frame(x, image, frame, framed)
-                correlate_range(framed, 0, per_image, windows, tiling, panels, bias, convolved, 0)
-            else:
-                last = first + per_image
-                correlate_range(x, first, last, windows, tiling, panels, bias, convolved, -first)
-            as_image = convolved.reshape(windows.rows, windows.columns, y.shape[3])
-            _pool_image(as_image, y[image], code[image], pool_size[0], pool_size[1])
+                rows = image * per_image
+                _pool(
+                    *(framed, 0, per_image, windows, tiling, pixels, pooling, panels, bias),
+                    *(y, code, rows),
+                )
+        else:
+            total = tiling.images * per_image
+            first, last = chunk_range(task, tiling.tasks, -(-total // ROWS))
+            first, last = first * ROWS, min(last * ROWS, total)
+            _pool(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, 0)
 
 
 def conv2d_relu_max_pool2d_forward(
     x, w, b, y, code, pool_size, strides, padding, dilation, groups, scratch
 ):
-    """Pool each image while it is in the cache; see the module's text and the contract."""
+    """Let the pixels of each pooling window compete; see the module's text and the contract."""
     if y.size == 0:
         return
-    plan = _plan(
+    plan, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
-    tasks = min(TASKS, len(x))
-    panels, bias, frames, convolutions = scratch.take(
+    panels, bias, frames = scratch.take(
         *panel_requests(plan, x.dtype),
-        ((tasks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
-        ((tasks, plan.windows.rows * plan.windows.columns * w.shape[3]), x.dtype),
+        ((plan.tiling.tasks if plan.tiling.is_framed else 0, frame_size(plan)), x.dtype),
     )
     pack(plan, grouped(w, groups), b, panels, bias)
-    _forward(x.reshape(-1), *plan, panels, bias, y, code, pool_size, frames, convolutions)
+    pixels = pool_size[0] * pool_size[1]
+    outputs = y.reshape(-1), code.reshape(-1)
+    _forward(x.reshape(-1), *plan, pixels, pooling, panels, bias, *outputs, frames)
 
 
-@lru_cache(maxsize=256)
-def _places(plan, pool_size):
-    """Return where runs lie in a window, and the winner of each code in its pooling window."""
-    windows = plan.windows
-    row = windows.columns * windows.next_column + windows.next_row
-    down, across = np.divmod(np.arange(windows.runs), windows.runs_across)
-    runs = down * windows.run_down + across * windows.run_across
-    codes = np.zeros(CLIPPED + 1, np.int64)
-    down, across = np.divmod(np.arange(pool_size[0] * pool_size[1]), pool_size[1])
-    codes[: len(down)] = down * row + across * windows.next_column
-    return runs, codes, (pool_size[0] * row, pool_size[1] * windows.next_column)
-
-
-@njit
-def _list_winners(dy, code, image, o, shift, codes, steps, starts, gradients):
-    """List where the winners' windows start, and their gradients; return how many there are."""
-    count = 0
-    for i in range(dy.shape[1]):
-        for j in range(dy.shape[2]):
+@njit(_nrt=False)
+def _list_winners(dy, code, image, o, windows, pixels, first, starts, gradients):
+    """List where the winners' patches start, and their gradients; return how many there are."""
+    count, window = 0, image * windows.rows * windows.columns
+    for _ in range(windows.rows):
+        for _ in range(windows.columns):
             # Written in any case and counted only if it won: nothing to mispredict.
-            place = code[image, i, j, o]
-            starts[count] = shift + i * steps[0] + j * steps[1] + codes[place]
-            gradients[count] = dy[image, i, j, o]
+            place = code[window, o]
+            starts[count] = first + pixels[place]
+            gradients[count] = dy[window, o]
             count += place != CLIPPED
+            first += windows.next_column
+            window += 1
+        first += windows.next_row
     return count
 
 
-@njit
-def _sum_winners(total, target, x, place, length, starts, gradients, count):
-    """``total[target + k] += Σ gradients · x[starts + place + k]`` for k < length."""
-    lane_count = vector_lanes(x)
-    k = 0
-    while k + ROWS * lane_count <= length:
-        acc = tile_load(tile_zero(x, ROWS, 1), total, target + k, lane_count)
-        for winner in range(count):
-            acc = tile_add(acc, x, starts[winner] + place + k, gradients[winner])
-        tile_store(acc, total, target + k, lane_count, ROWS, lane_count)
-        k += ROWS * lane_count
-    for winner in range(count):
-        _add_run(total, target, x, starts[winner] + place, gradients[winner], k, length)
-
-
-@njit
-def _add_run(y, y_start, x, x_start, factor, first, last):
-    """``y[y_start + k] += factor · x[x_start + k]`` for first ≤ k < last."""
-    lane_count = vector_lanes(y)
-    whole = last - (last - first) % lane_count
-    for k in range(first, whole, lane_count):
-        vector_fma(y, y_start + k, x, x_start + k, factor)
-    for k in range(whole, last):
-        y[y_start + k] += factor * x[x_start + k]
-
-
-@njit
-def _image_length(windows):
-    """Return how many numbers lie from one image's first window to the next one's."""
+@njit(_nrt=False)
+def _first_patch(image, windows):
+    """Return where the first patch of an image starts."""
     rows = windows.rows * (windows.columns * windows.next_column + windows.next_row)
-    return rows + windows.next_image
+    return image * (rows + windows.next_image)
+
+
+@njit(_nrt=False, forceinline=True)
+def _sum_runs(acc, x, start, offsets, length, windows, pixels, dy, code, place, filters):
+    """Add to a tile, for each pooling window of an image, its multiple of the winner's runs.
+
+    ``place`` is where the gradients of the output channel begin. Where ReLU clipped, zero times a
+    patch is added: a branch would be mispredicted too often.
+    """
+    for _ in range(windows.rows):
+        for _ in range(windows.columns):
+            winner = code[place]
+            gradient = dy[place] if winner != CLIPPED else dy.dtype.type(0)
+            acc = tile_add_runs(acc, x, start + pixels[winner], offsets, gradient, length)
+            start += windows.next_column
+            place += filters
+        start += windows.next_row
+    return acc
+
+
+@njit(_nrt=False)
+def _sum_winners(total, target, x, start, windows, pooling, dy, code, place, filters):
+    """Add to dw's row ``total[target:]`` what one output channel's winners in an image give."""
+    runs, pixels = pooling.runs, pooling.pixels
+    width, stride = RUN_VECTORS * vector_lanes(x), windows.run
+    several = len(runs) - len(runs) % 3
+    for k in range(0, windows.run, width):
+        length = min(width, windows.run - k)
+        for run in range(0, several, 3):
+            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), target + run * stride + k
+            acc = tile_load(tile_zero(x, 3, RUN_VECTORS), total, row, stride)
+            if length == width:  # a constant, with which the compiler drops the masks
+                acc = _sum_runs(
+                    *(acc, x, start + k, offsets, width, windows, pixels),
+                    *(dy, code, place, filters),
+                )
+                tile_store(acc, total, row, stride, 3, width)
+            else:
+                acc = _sum_runs(
+                    *(acc, x, start + k, offsets, length, windows, pixels),
+                    *(dy, code, place, filters),
+                )
+                tile_store(acc, total, row, stride, 3, length)
+        for run in range(several, len(runs)):
+            offsets, row = (runs[run],), target + run * stride + k
+            acc = tile_load(tile_zero(x, 1, RUN_VECTORS), total, row, stride)
+            acc = _sum_runs(
+                *(acc, x, start + k, offsets, length, windows, pixels),
+                *(dy, code, place, filters),
+            )
+            tile_store(acc, total, row, stride, 1, length)
+
+
+@njit(_nrt=False)
+def _add_gradients(total, dy, code, first, last):
+    """Add the gradients that are not clipped to the bias' sums."""
+    filters = len(total)
+    for place in range(first * filters, last * filters, filters):
+        gradients, codes = dy[place : place + filters], code[place : place + filters]
+        for o in range(filters):
+            total[o] += gradients[o] if codes[o] != CLIPPED else 0
 
 
 @njit(cache=True, parallel=True)
-def _sparse_params(
-    x, windows, frame, tiling, dy, code, runs, codes, steps, totals, bias_totals, frames, lists
-):
+def _sparse_params(x, windows, frame, tiling, pooling, dy, code, totals, bias_totals, frames):
+    per_image, filters = windows.rows * windows.columns, tiling.groups * tiling.outputs
     for index in prange(len(totals)):
         chunk = np.int64(index)
-        total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
-        starts, gradients = lists[0][chunk], lists[1][chunk]
+        total, framed = totals[chunk], frames[chunk]
         total[:] = 0
-        bias_total[:] = 0
+        bias_totals[chunk] = 0
         framed[:] = 0
         for image in range(*chunk_range(chunk, len(totals), tiling.images)):
-            first, source = image * _image_length(windows), x
+            _add_gradients(bias_totals[chunk], dy, code, image * per_image, (image + 1) * per_image)
+            first, source = _first_patch(image, windows), x
             if tiling.is_framed:
                 fill_frame(x, image, frame, framed)
                 first, source = 0, framed
-            for o in range(dy.shape[3]):
-                shift = first + o // tiling.outputs * windows.group
-                count = _list_winners(dy, code, image, o, shift, codes, steps, starts, gradients)
-                for winner in range(count):
-                    bias_total[o] += gradients[winner]
-                for run in range(windows.runs):
-                    target = o * tiling.terms + run * windows.run
-                    _sum_winners(
-                        total, target, source, runs[run], windows.run, starts, gradients, count
-                    )
+            for o in range(filters):
+                start, place = first + o // tiling.outputs * windows.group, image * per_image
+                _sum_winners(
+                    *(total, o * tiling.terms, source, start, windows, pooling),
+                    *(dy, code, place * filters + o, filters),
+                )
 
 
 @njit(cache=True, parallel=True)
 def _transpose_chunks(totals, dw):
-    """Write ``dw[k, o] = Σ_chunk totals[chunk, o, k]``, the chunks in order."""
-    for k in prange(dw.shape[0]):
-        for o in range(dw.shape[1]):
-            total = totals[0, o, k]
-            for chunk in range(1, len(totals)):
-                total += totals[chunk, o, k]
-            dw[k, o] = total
+    """Write ``dw[k, o] = Σ_chunk totals[chunk, o · terms + k]``, the chunks in order."""
+    terms, filters = dw.shape
+    for index in prange(-(-filters // 16)):  # whole cache lines of dw
+        first = np.int64(index) * 16
+        last = min(first + 16, filters)
+        for chunk in range(1, len(totals)):
+            for element in range(first * terms, last * terms):
+                totals[0, element] += totals[chunk, element]
+        for k in range(terms):
+            for o in range(first, last):
+                dw[k, o] = totals[0, o * terms + k]
 
 
-@njit
-def _expand(dy, code, pool_size, tiling, gradients, bias_total):
-    """Write one image's gradients before pooling, a row of whole tiles for each window."""
-    width = tiling.blocks * tiling.width
-    columns = dy.shape[1] * pool_size[1]
-    for i in range(dy.shape[0]):
-        for j in range(dy.shape[1]):
-            for o in range(dy.shape[2]):
-                bias_total[o] += dy[i, j, o] if code[i, j, o] != CLIPPED else 0
-            for u in range(pool_size[0]):
-                for v in range(pool_size[1]):
-                    place = u * pool_size[1] + v
-                    window = (i * pool_size[0] + u) * columns + j * pool_size[1] + v
-                    for group in range(tiling.groups):
-                        target = (window * tiling.groups + group) * width
-                        o = group * tiling.outputs
-                        for lane in range(tiling.outputs):
-                            wins = code[i, j, o + lane] == place
-                            gradients[target + lane] = dy[i, j, o + lane] if wins else 0
+def _dense_products(rows, columns):
+    """Return the function that adds a range of pooling windows to tiles of dw of this size."""
+
+    @njit(_nrt=False)
+    def dense_products(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
+        width, filters = tiling.width, tiling.groups * tiling.outputs
+        row_length = tiling.groups * tiling.blocks * width
+        for panel in range(tiling.groups * tiling.blocks):
+            group, block = divmod(panel, tiling.blocks)
+            channel = group * tiling.outputs + block * width
+            channels = min(width, tiling.outputs - block * width)
+            for k in range(0, tiling.terms, rows):
+                places = to_fixed_tuple(pooling.elements[k : k + rows], rows)
+                target = k * row_length + panel * width
+                acc = tile_load(tile_zero(dy, rows, columns), total, target, row_length)
+                start, row, column = window_at(first, windows)
+                for window in range(first, last):
+                    gradient = (dy_first + window) * filters + channel
+                    for q in range(pixels):
+                        patch = start + group * windows.group + pooling.pixels[q]
+                        acc = tile_fma_won(acc, x, places, patch, dy, code, gradient, channels, q)
+                    start, row, column = next_window(start, row, column, windows)
+                tile_store(acc, total, target, row_length, rows, width)
+
+    return dense_products
+
+
+_dense = {columns: _dense_products(rows, columns) for columns, rows in DENSE_ROWS.items()}
+_dense_1, _dense_2, _dense_4 = (_dense.get(columns, _dense[2]) for columns in (1, 2, 4))
+
+
+@njit(_nrt=False)
+def _dense_block(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
+    """Add pooling windows to all tiles of dw; row ``dy_first`` of dy belongs to window 0."""
+    if tiling.columns == 1:
+        _dense_1(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
+    elif tiling.columns == 2:
+        _dense_2(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
+    else:
+        _dense_4(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
 
 
 @njit(cache=True, parallel=True)
 def _dense_params(
-    x, windows, frame, tiling, dy, code, pool_size, tiles, totals, bias_totals, frames, expanded
+    x, windows, frame, tiling, pixels, pooling, dy, code, totals, bias_totals, frames
 ):
     per_image = windows.rows * windows.columns
     for index in prange(len(totals)):
         chunk = np.int64(index)
         total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
-        gradients = expanded[chunk]
         total[:] = 0
         bias_total[:] = 0
         framed[:] = 0
-        gradients[:] = 0
         for image in range(*chunk_range(chunk, len(totals), tiling.images)):
-            _expand(dy[image], code[image], pool_size, tiling, gradients, bias_total)
-            first, source = image * per_image, x
+            rows = image * per_image
+            _add_gradients(bias_total, dy, code, rows, rows + per_image)
             if tiling.is_framed:
                 fill_frame(x, image, frame, framed)
-                first, source = 0, framed
-            last = first + per_image
-            add_block(source, first, last, windows, tiling, gradients, -first, (0, tiles), total)
+                _dense_block(
+                    framed, 0, per_image, windows, tiling, pixels, pooling, dy, code, rows, total
+                )
+            else:
+                last = rows + per_image
+                _dense_block(x, rows, last, windows, tiling, pixels, pooling, dy, code, 0, total)
 
 
 def conv2d_relu_max_pool2d_backward_params(
@@ -267,82 +400,111 @@ def conv2d_relu_max_pool2d_backward_params(
         if db is not None:
             db[...] = 0
         return
-    plan = _plan(
+    plan, pooling = _plan(
         x.shape, dw.shape, dy.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
+    filters, width = dw.shape[3], RUN_VECTORS * lanes(x.dtype)
     is_sparse = plan.windows.run >= lanes(x.dtype)
-    size = dw.size if is_sparse else total_size(plan)
-    chunks = max(1, min(len(x), TASKS, LARGEST_PARTIAL_SUM // size))
-    windows = plan.windows.rows * plan.windows.columns
-    pooled = dy.shape[1] * dy.shape[2]
-    totals, bias_totals, frames, expanded, starts, gradients = scratch.take(
+    # A tile may be read, though not written, beyond the last run's end.
+    size = dw.size + width if is_sparse else len(pooling.elements) * row_length(plan)
+    chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
+    chunks = max(1, chunks)
+    totals, bias_totals, frames = scratch.take(
         ((chunks, size), x.dtype),
-        ((chunks, dw.shape[3]), x.dtype),
+        ((chunks, filters), x.dtype),
         ((chunks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
-        ((0, 0) if is_sparse else (chunks, windows * row_length(plan)), x.dtype),
-        ((chunks, pooled + 1), np.int64),
-        ((chunks, pooled + 1), x.dtype),
     )
-    x = x.reshape(-1)
+    x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
     if is_sparse:
-        places = _places(plan, pool_size)
-        _sparse_params(
-            x, *plan, dy, code, *places, totals, bias_totals, frames, (starts, gradients)
-        )
-        filters = dw.shape[3]
-        _transpose_chunks(totals.reshape(chunks, filters, -1), dw.reshape(-1, filters))
+        _sparse_params(x, *plan, pooling, dy, code, totals, bias_totals, frames)
+        _transpose_chunks(totals, dw.reshape(-1, filters))
     else:
-        tiles = total_size(plan) // row_length(plan) // ROWS
-        _dense_params(x, *plan, dy, code, pool_size, tiles, totals, bias_totals, frames, expanded)
+        pixels = pool_size[0] * pool_size[1]
+        _dense_params(x, *plan, pixels, pooling, dy, code, totals, bias_totals, frames)
         add_chunks(plan, totals, dw)
     if db is not None:
         np.sum(bias_totals, 0, out=db)
 
 
+@njit(_nrt=False, forceinline=True)
+def _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count):
+    """Add to each winner's patch its multiple of a tile of weights."""
+    whole = RUN_VECTORS * vector_lanes(dx)
+    if length == whole:  # a constant, with which the compiler drops the masks
+        for n in range(count):
+            tile_scatter(weights, dx, starts[n] + k, offsets, gradients[n], whole)
+    else:
+        for n in range(count):
+            tile_scatter(weights, dx, starts[n] + k, offsets, gradients[n], length)
+
+
+@njit(_nrt=False)
+def _scatter_winners(kernel, source, dx, run_length, runs, starts, gradients, count):
+    """Add what the winners of one output channel, with w in ``kernel[source:]``, send to dx."""
+    width = RUN_VECTORS * vector_lanes(dx)
+    several = len(runs) - len(runs) % 3
+    for k in range(0, run_length, width):
+        length = min(width, run_length - k)
+        for run in range(0, several, 3):
+            place, offsets = (
+                source + run * run_length + k,
+                (runs[run], runs[run + 1], runs[run + 2]),
+            )
+            weights = tile_load(tile_zero(dx, 3, RUN_VECTORS), kernel, place, run_length)
+            _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count)
+        for run in range(several, len(runs)):
+            place, offsets = source + run * run_length + k, (runs[run],)
+            weights = tile_load(tile_zero(dx, 1, RUN_VECTORS), kernel, place, run_length)
+            _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count)
+
+
 @njit(cache=True, parallel=True)
-def _scatter(dy, code, kernel, dx, windows, frame, tiling, runs, codes, steps, frames, lists):
-    row_size = frame.width * frame.channels
+def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
+    row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
     for index in prange(len(frames)):
         task = np.int64(index)
         framed, starts, gradients = frames[task], lists[0][task], lists[1][task]
         for image in range(*chunk_range(task, len(frames), tiling.images)):
-            framed[:] = 0
-            for o in range(dy.shape[3]):
+            here = dx[image * image_size : (image + 1) * image_size]
+            target = framed if tiling.is_framed else here
+            target[:] = 0
+            for o in range(dy.shape[1]):
                 shift = o // tiling.outputs * windows.group
-                count = _list_winners(dy, code, image, o, shift, codes, steps, starts, gradients)
-                for winner in range(count):
-                    for run in range(windows.runs):
-                        element = starts[winner] + runs[run]
-                        weights = o * tiling.terms + run * windows.run
-                        _add_run(
-                            framed, element, kernel, weights, gradients[winner], 0, windows.run
-                        )
-            for row in range(frame.height):
-                inside = (frame.top + row) * frame.framed_width + frame.left
-                inside *= frame.channels
-                target = (image * frame.height + row) * row_size
-                dx[target : target + row_size] = framed[inside : inside + row_size]
+                count = _list_winners(
+                    dy, code, image, o, windows, pooling.pixels, shift, starts, gradients
+                )
+                _scatter_winners(
+                    *(kernel, o * tiling.terms, target, windows.run, pooling.runs),
+                    *(starts, gradients, count),
+                )
+            if tiling.is_framed:
+                for row in range(frame.height):
+                    inside = (frame.top + row) * frame.framed_width + frame.left
+                    inside *= frame.channels
+                    pixels = framed[inside : inside + row_size]
+                    here[row * row_size : (row + 1) * row_size] = pixels
 
 
 def conv2d_relu_max_pool2d_backward_input(
     dy, code, w, dx, pool_size, strides, padding, dilation, groups, scratch
 ):
-    """Add each winner's gradient to its patch, in a frame; see the module's text."""
+    """Add each winner's multiple of w to its patch; see the module's text."""
     if dy.size == 0:
         dx[...] = 0
         return
-    plan = _plan(
+    plan, pooling = _plan(
         dx.shape, w.shape, dy.shape[1:3], pool_size, strides, padding, dilation, groups, dy.dtype
     )
-    filters = w.shape[3]
-    tasks, pooled = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2]
+    filters, width = w.shape[3], RUN_VECTORS * lanes(dy.dtype)
+    tasks, winners = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2] + 1
+    # A tile may be read beyond the last run's end.
     kernel, frames, starts, gradients = scratch.take(
-        ((filters, w.size // filters), w.dtype),
-        ((tasks, frame_size(plan)), dx.dtype),
-        ((tasks, pooled + 1), np.int64),
-        ((tasks, pooled + 1), dx.dtype),
+        ((w.size + width,), w.dtype),
+        ((tasks, frame_size(plan) if plan.tiling.is_framed else 0), dx.dtype),
+        ((tasks, winners), np.int64),
+        ((tasks, winners), dx.dtype),
     )
-    np.copyto(kernel, w.reshape(-1, filters).T)
-    places = _places(plan, pool_size)
-    kernel, pixels = kernel.reshape(-1), dx.reshape(-1)
-    _scatter(dy, code, kernel, pixels, *plan, *places, frames, (starts, gradients))
+    np.copyto(kernel[: w.size].reshape(filters, -1), w.reshape(-1, filters).T)
+    maxima = dy.reshape(-1, filters), code.reshape(-1, filters)
+    lists = starts, gradients
+    _scatter(*maxima, kernel, dx.reshape(-1), *plan, pooling, frames, lists)

@@ -80,7 +80,9 @@ class Tile(types.Type):
 @register_model(Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, data_model_manager, tile):
-        super().__init__(data_model_manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.columns))
+        super().__init__(
+            data_model_manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.columns)
+        )
 
 
 def _pointer(context, builder, array_type, array, *offsets):
@@ -112,6 +114,45 @@ def _llvm_function(builder, name, tile, result, *arguments):
     suffix = f"v{tile.lanes}f{tile.dtype.bitwidth}"
     function_type = ir.FunctionType(result, arguments)
     return cgutils.get_or_insert_function(builder.module, function_type, name.format(vector=suffix))
+
+
+def _multiply_add(builder, tile, a, b, c):
+    vector = tile.vector
+    function = _llvm_function(builder, "llvm.fmuladd.{vector}", tile, vector, *[vector] * 3)
+    return builder.call(function, [a, b, c])
+
+
+def _masks(builder, tile, count):
+    """Return for each column which of its lanes are among the first ``count`` of a row."""
+    lane = ir.Constant(ir.VectorType(ir.IntType(64), tile.lanes), list(range(tile.lanes)))
+    masks = []
+    for column in range(tile.columns):
+        remaining = builder.sub(count, _integer(column * tile.lanes))
+        masks.append(builder.icmp_signed("<", lane, _spread(builder, remaining, tile.lanes)))
+    return masks
+
+
+def _masked_function(builder, operation, vector, result, arguments):
+    element = "i8" if isinstance(vector.element, ir.IntType) else vector.element.intrinsic_name
+    name = f"llvm.masked.{operation}.v{vector.count}{element}.p0"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _masked_load(builder, vector, address, mask):
+    """Load the lanes that the mask names; the others are zero and their memory is not touched."""
+    pointer, alignment = vector.as_pointer(), ir.IntType(32)
+    arguments = [pointer, alignment, mask.type, vector]
+    function = _masked_function(builder, "load", vector, vector, arguments)
+    address, zeros = builder.bitcast(address, pointer), ir.Constant(vector, None)
+    return builder.call(function, [address, alignment(1), mask, zeros])
+
+
+def _masked_store(builder, value, address, mask):
+    """Store the lanes that the mask names."""
+    pointer, alignment = value.type.as_pointer(), ir.IntType(32)
+    arguments = [value.type, pointer, alignment, mask.type]
+    function = _masked_function(builder, "store", value.type, ir.VoidType(), arguments)
+    builder.call(function, [value, builder.bitcast(address, pointer), alignment(1), mask])
 
 
 @intrinsic(prefer_literal=True)
@@ -166,9 +207,6 @@ def tile_fma(typing_context, acc, x, offsets, k, w, start):
 
     def code(context, builder, signature, arguments):
         old, x_array, rows, term, w_array, w_start = arguments
-        multiply_add = _llvm_function(
-            builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
-        )
         weights = []
         for column in range(tile.columns):
             address = _pointer(context, builder, w, w_array, w_start, _integer(column * tile.lanes))
@@ -181,7 +219,7 @@ def tile_fma(typing_context, acc, x, offsets, k, w, start):
             for column in range(tile.columns):
                 index = row * tile.columns + column
                 entry = builder.extract_value(old, index)
-                entry = builder.call(multiply_add, [broadcast, weights[column], entry])
+                entry = _multiply_add(builder, tile, broadcast, weights[column], entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -195,25 +233,7 @@ def tile_store(typing_context, acc, y, first, stride, rows, channels):
 
     def code(context, builder, signature, arguments):
         value, array, start, row_stride, row_count, channel_count = arguments
-        mask_type = ir.VectorType(ir.IntType(1), tile.lanes)
-        pointer_type = tile.vector.as_pointer()
-        store = _llvm_function(
-            builder,
-            "llvm.masked.store.{vector}.p0",
-            tile,
-            ir.VoidType(),
-            tile.vector,
-            pointer_type,
-            ir.IntType(32),
-            mask_type,
-        )
-        alignment = ir.Constant(ir.IntType(32), tile.dtype.bitwidth // 8)
-        lane = ir.Constant(ir.VectorType(ir.IntType(64), tile.lanes), list(range(tile.lanes)))
-        masks = []
-        for column in range(tile.columns):
-            remaining = builder.sub(channel_count, _integer(column * tile.lanes))
-            limit = _spread(builder, remaining, tile.lanes)
-            masks.append(builder.icmp_signed("<", lane, limit))
+        masks = _masks(builder, tile, channel_count)
         for row in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", _integer(row), row_count)):
                 down = builder.mul(row_stride, _integer(row))
@@ -221,34 +241,10 @@ def tile_store(typing_context, acc, y, first, stride, rows, channels):
                     right = _integer(column * tile.lanes)
                     address = _pointer(context, builder, y, array, start, down, right)
                     entry = builder.extract_value(value, row * tile.columns + column)
-                    target = builder.bitcast(address, pointer_type)
-                    builder.call(store, [entry, target, alignment, masks[column]])
+                    _masked_store(builder, entry, address, masks[column])
         return context.get_dummy_value()
 
     return types.void(acc, y, first, stride, rows, channels), code
-
-
-@intrinsic
-def tile_add(typing_context, acc, x, first, factor):
-    """Add a multiple of one run as long as the tile: ``acc + factor · x[first : ...]``, by rows."""
-    tile = acc
-
-    def code(context, builder, signature, arguments):
-        old, array, start, scale = arguments
-        multiply_add = _llvm_function(
-            builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
-        )
-        factors = _spread(builder, scale, tile.lanes)
-        result = old
-        for _, _, index in tile.entries():
-            address = _pointer(context, builder, x, array, start, _integer(index * tile.lanes))
-            terms = _load_vector(builder, tile, address)
-            entry = builder.extract_value(old, index)
-            entry = builder.call(multiply_add, [factors, terms, entry])
-            result = builder.insert_value(result, entry, index)
-        return result
-
-    return tile(acc, x, first, factor), code
 
 
 @intrinsic
@@ -262,22 +258,135 @@ def vector_lanes(typing_context, like):
 
 
 @intrinsic
-def vector_fma(typing_context, y, y_start, x, x_start, factor):
-    """Add a multiple of one vector: ``y[y_start + i] += factor · x[x_start + i]``, i < lanes."""
-    tile = Tile(y.dtype, 1, 1)
+def tile_add_runs(typing_context, acc, x, start, offsets, factor, count):
+    """Add a multiple of a run to each row: ``acc[r] + factor · x[start + offsets[r] + i]``.
+
+    Lanes from ``count`` on stay as they are.
+    """
+    tile = acc
 
     def code(context, builder, signature, arguments):
-        y_array, y_first, x_array, x_first, scale = arguments
-        multiply_add = _llvm_function(
-            builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
-        )
-        source = _pointer(context, builder, x, x_array, x_first)
-        target = _pointer(context, builder, y, y_array, y_first)
-        terms = _load_vector(builder, tile, source)
-        old = _load_vector(builder, tile, target)
-        new = builder.call(multiply_add, [_spread(builder, scale, tile.lanes), terms, old])
-        typed = builder.bitcast(target, tile.vector.as_pointer())
-        builder.store(new, typed, align=tile.dtype.bitwidth // 8)
+        old, array, first, rows, scale, lane_count = arguments
+        factors = _spread(builder, scale, tile.lanes)
+        masks = _masks(builder, tile, lane_count)
+        origin = _pointer(context, builder, x, array, first)
+        result = old
+        for row, column, index in tile.entries():
+            run = builder.gep(origin, [builder.extract_value(rows, row)])
+            address = builder.gep(run, [_integer(column * tile.lanes)])
+            terms = _masked_load(builder, tile.vector, address, masks[column])
+            entry = _multiply_add(builder, tile, factors, terms, builder.extract_value(old, index))
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, start, offsets, factor, count), code
+
+
+@intrinsic
+def tile_scatter(typing_context, acc, y, start, offsets, factor, count):
+    """Add a multiple of each row to a run: ``y[start + offsets[r] + i] += factor · acc[r][i]``.
+
+    Runs may not overlap; only lanes before ``count`` are touched.
+    """
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        value, array, first, rows, scale, lane_count = arguments
+        factors = _spread(builder, scale, tile.lanes)
+        masks = _masks(builder, tile, lane_count)
+        origin = _pointer(context, builder, y, array, first)
+        for row, column, index in tile.entries():
+            run = builder.gep(origin, [builder.extract_value(rows, row)])
+            address = builder.gep(run, [_integer(column * tile.lanes)])
+            old = _masked_load(builder, tile.vector, address, masks[column])
+            entry = _multiply_add(builder, tile, factors, builder.extract_value(value, index), old)
+            _masked_store(builder, entry, address, masks[column])
         return context.get_dummy_value()
 
-    return types.void(y, y_start, x, x_start, factor), code
+    return types.void(acc, y, start, offsets, factor, count), code
+
+
+@intrinsic
+def tile_fma_won(typing_context, acc, x, offsets, k, dy, code, start, channels, place):
+    """Add an outer product with the gradients that go to one pixel of the pooling windows.
+
+    As `tile_fma` with ``w[o] = dy[start + o] if code[start + o] == place else 0``, for channels
+    o < channels.
+    """
+    tile = acc
+
+    def generate(context, builder, signature, arguments):
+        old, x_array, rows, term, dy_array, code_array, first, channel_count, winner = arguments
+        masks = _masks(builder, tile, channel_count)
+        bytes_type = ir.VectorType(ir.IntType(8), tile.lanes)
+        winners = _spread(builder, builder.trunc(winner, ir.IntType(8)), tile.lanes)
+        gradients = []
+        for column in range(tile.columns):
+            right = _integer(column * tile.lanes)
+            address = _pointer(context, builder, code, code_array, first, right)
+            codes = _masked_load(builder, bytes_type, address, masks[column])
+            won = builder.and_(masks[column], builder.icmp_unsigned("==", codes, winners))
+            address = _pointer(context, builder, dy, dy_array, first, right)
+            gradients.append(_masked_load(builder, tile.vector, address, won))
+        result = old
+        for row in range(tile.rows):
+            offset = builder.extract_value(rows, row)
+            number = builder.load(_pointer(context, builder, x, x_array, offset, term))
+            broadcast = _spread(builder, number, tile.lanes)
+            for column in range(tile.columns):
+                index = row * tile.columns + column
+                entry = builder.extract_value(old, index)
+                entry = _multiply_add(builder, tile, broadcast, gradients[column], entry)
+                result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, offsets, k, dy, code, start, channels, place), generate
+
+
+@intrinsic
+def tile_pool(typing_context, acc, y, code, start, stride, rows, channels, place, clipped):
+    """Let a tile compete for the maxima ``y``, each beginning as 0 with the code ``clipped``.
+
+    Where ``acc[r][o]`` is above ``y[start + r·stride + o]``, or the first NaN, it replaces it and
+    ``place`` replaces the code, for r < rows and o < channels. Place 0 is the first competitor and
+    finds y and code unwritten.
+    """
+    tile = acc
+
+    def generate(context, builder, signature, arguments):
+        value, y_array, codes, first, row_stride, row_count, channel_count, number, loser = (
+            arguments
+        )
+        masks = _masks(builder, tile, channel_count)
+        byte = ir.IntType(8)
+        bytes_type = ir.VectorType(byte, tile.lanes)
+        is_first = builder.icmp_signed("==", number, _integer(0))
+        beginning = ir.Constant(tile.vector, None)
+        no_winner = _spread(builder, builder.trunc(loser, byte), tile.lanes)
+        winner = _spread(builder, builder.trunc(number, byte), tile.lanes)
+        for row in range(tile.rows):
+            with builder.if_then(builder.icmp_signed("<", _integer(row), row_count)):
+                down = builder.mul(row_stride, _integer(row))
+                for column in range(tile.columns):
+                    mask = masks[column]
+                    offsets = first, down, _integer(column * tile.lanes)
+                    best_address = _pointer(context, builder, y, y_array, *offsets)
+                    code_address = _pointer(context, builder, code, codes, *offsets)
+                    best = _masked_load(builder, tile.vector, best_address, mask)
+                    best = builder.select(is_first, beginning, best)
+                    old = _masked_load(builder, bytes_type, code_address, mask)
+                    old = builder.select(is_first, no_winner, old)
+                    entry = builder.extract_value(value, row * tile.columns + column)
+                    # Unordered: also true where one of the two is NaN.
+                    wins = builder.and_(
+                        builder.fcmp_unordered(">", entry, best),
+                        builder.fcmp_ordered("ord", best, best),
+                    )
+                    best = builder.select(wins, entry, best)
+                    _masked_store(builder, best, best_address, mask)
+                    new = builder.select(wins, winner, old)
+                    _masked_store(builder, new, code_address, mask)
+        return context.get_dummy_value()
+
+    signature = types.void(acc, y, code, start, stride, rows, channels, place, clipped)
+    return signature, generate
