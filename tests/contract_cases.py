@@ -14,6 +14,7 @@ import numpy as np
 
 from convlib import shapes
 from convlib.kernels import reference
+from convlib.kernels.cpu.winograd import INPUT, KERNEL, OUTPUT
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,48 @@ def _filter_terms(a):
 def _position_terms(a):
     """Samples × output positions."""
     return prod(a.dy.shape[:3])
+
+
+def winograd_bound(x, w, b, padding, output_size, m):
+    """Return the error bound of 3×3 convolution by Winograd's way with m×m outputs to a patch.
+
+    In units of epsilon, ``(channels + 4·n + 8) · |Aᵀ| [(|G| |g| |G|ᵀ) ⊙ (|Bᵀ| |d| |B|)] |A|``, as
+    `convlib.kernels.cpu.winograd` derives it; 0 where it is not finite, as such patches are summed
+    directly.
+    """
+    n = m + 2
+    from_input, from_kernel, to_output = (
+        np.abs(np.array(matrices[m])) for matrices in (INPUT, KERNEL, OUTPUT)
+    )
+    down, across = (-(-size // m) for size in output_size)
+    field = np.zeros((len(x), 2 + down * m, 2 + across * m, x.shape[3]))
+    (top, _), (left, _) = padding
+    inside = field[:, max(0, top) :, max(0, left) :]
+    seen = np.abs(x)[:, max(0, -top) :, max(0, -left) :][:, : inside.shape[1], : inside.shape[2]]
+    inside[:, : seen.shape[1], : seen.shape[2]] = seen
+    u = np.einsum("iu,uvco,jv->ijco", from_kernel, np.abs(w), from_kernel)
+    bound = np.zeros((len(x), down * m, across * m, w.shape[3]))
+    for row, column in np.ndindex(down, across):
+        i, j = row * m, column * m
+        patch = field[:, i : i + n, j : j + n]
+        v = np.einsum("iu,xuvc,jv->xijc", from_input, patch, from_input)
+        products = np.einsum("xijc,ijco->xijo", v, u)
+        y = np.einsum("pi,xijo,qj->xpqo", to_output, products, to_output)
+        bound[:, i : i + m, j : j + m] = y
+    bound = bound[:, : output_size[0], : output_size[1]] + (0 if b is None else np.abs(b))
+    return np.where(np.isfinite(bound), (x.shape[3] + 4 * n + 8) * bound, 0)
+
+
+def _before_pooling(before, after):
+    """Return the bound of a convolution that is pooled, and may be taken by Winograd's way."""
+    a, bounds = before, _linear(_patch_terms)(before, after)
+    geometry = (a.w.shape[:2], a.pool_size, a.strides, a.dilation, a.groups)
+    if geometry == ((3, 3), (2, 2), (1, 1), (1, 1), 1):
+        n, height, width, filters = after.y.shape
+        bound = winograd_bound(a.x, a.w, a.b, a.padding, (2 * height, 2 * width), 2)
+        windows = bound.reshape(n, height, 2, width, 2, filters)
+        bounds["y"] = np.fmax(bounds["y"], windows.max((2, 4)))
+    return bounds
 
 
 def _overlaps(a):
@@ -287,7 +330,7 @@ OPERATIONS = {
     "conv2d_forward": Operation(_linear(_patch_terms), ("y",)),
     "conv2d_relu_max_pool2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
     "conv2d_relu_max_pool2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
-    "conv2d_relu_max_pool2d_forward": Operation(_linear(_patch_terms), ("y", "code")),
+    "conv2d_relu_max_pool2d_forward": Operation(_before_pooling, ("y", "code")),
     "dense_backward_input": Operation(_linear(lambda a: a.w.shape[1]), ("dx",)),
     "dense_backward_params": Operation(_linear(lambda a: len(a.x)), ("dw", "db")),
     "dense_forward": Operation(_linear(lambda a: len(a.w) + 1), ("y",)),

@@ -13,6 +13,9 @@ Conventions, for every operation:
   with another argument unless the docstring allows it.
 * ``strides`` and ``dilation`` are ``(vertical, horizontal)``, ``padding`` is ``((top, bottom),
   (left, right))``. Padding counts as zero, except under a maximum, where it counts as −∞.
+* The order of a sum is left to the backend. So is Winograd's way of taking 3×3 convolutions at
+  stride 1, with a bound of its own on the rounding error. Where numbers differ by no more than
+  their errors, which of them is the maximum is therefore left open as well.
 * ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it.
 * A NaN that takes part in a sum, product or maximum gives NaN. Whether it takes part where only
   zeros meet it that are not data (padding, or the losers of a pooling window) is left to the

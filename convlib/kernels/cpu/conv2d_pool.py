@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit, prange
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from convlib.kernels.cpu import winograd
 from convlib.kernels.cpu.conv2d import (
     LARGEST_PARTIAL_SUM,
     TASKS,
@@ -188,6 +189,10 @@ def conv2d_relu_max_pool2d_forward(
 ):
     """Let the pixels of each pooling window compete; see the module's text and the contract."""
     if y.size == 0:
+        return
+    window = (pool_size, strides, dilation, groups)
+    if winograd.wins_before_pooling(x.shape, w.shape, y.shape[1:3], *window):
+        winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch)
         return
     plan, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype

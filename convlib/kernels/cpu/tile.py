@@ -390,3 +390,165 @@ def tile_pool(typing_context, acc, y, code, start, stride, rows, channels, place
 
     signature = types.void(acc, y, code, start, stride, rows, channels, place, clipped)
     return signature, generate
+
+
+@intrinsic
+def tile_load_grid(typing_context, like, x, first, down, across):
+    """Return a tile like ``like`` whose vector (r, c) begins at ``first + r·down + c·across``."""
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        _, array, start, row_stride, column_stride = arguments
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for row, column, index in tile.entries():
+            below = builder.mul(row_stride, _integer(row))
+            right = builder.mul(column_stride, _integer(column))
+            address = _pointer(context, builder, x, array, start, below, right)
+            result = builder.insert_value(result, _load_vector(builder, tile, address), index)
+        return result
+
+    return tile(like, x, first, down, across), code
+
+
+@intrinsic
+def tile_store_grid(typing_context, acc, y, first, steps, limits):
+    """Store the vectors of a tile at ``first + r·down + c·across``, or some of them.
+
+    ``steps`` is ``(down, across)``, ``limits`` is ``(rows, columns, channels)``: as much of the
+    tile, and of each vector, is stored.
+    """
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        value, array, start, step, limit = arguments
+        down, across = (builder.extract_value(step, i) for i in (0, 1))
+        rows, columns, channels = (builder.extract_value(limit, i) for i in (0, 1, 2))
+        mask = _masks(builder, tile, channels)[0]
+        for row, column, index in tile.entries():
+            is_row = builder.icmp_signed("<", _integer(row), rows)
+            is_column = builder.icmp_signed("<", _integer(column), columns)
+            with builder.if_then(builder.and_(is_row, is_column)):
+                below = builder.mul(down, _integer(row))
+                right = builder.mul(across, _integer(column))
+                address = _pointer(context, builder, y, array, start, below, right)
+                _masked_store(builder, builder.extract_value(value, index), address, mask)
+        return context.get_dummy_value()
+
+    return types.void(acc, y, first, steps, limits), code
+
+
+@intrinsic
+def tile_transpose(typing_context, operand):
+    """Return the tile with rows and columns exchanged; this moves nothing."""
+    tile, result_tile = operand, Tile(operand.dtype, operand.columns, operand.rows)
+
+    def code(context, builder, signature, arguments):
+        result = ir.Constant(context.get_value_type(result_tile), ir.Undefined)
+        for row, column, index in result_tile.entries():
+            entry = builder.extract_value(arguments[0], column * tile.columns + row)
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return result_tile(operand), code
+
+
+@intrinsic
+def tile_is_finite(typing_context, operand):
+    """Return whether no number of a tile is infinite or NaN."""
+    tile = operand
+
+    def code(context, builder, signature, arguments):
+        odd = ir.Constant(ir.VectorType(ir.IntType(1), tile.lanes), None)
+        for _, _, index in tile.entries():
+            entry = builder.extract_value(arguments[0], index)
+            # NaN if the entry is either.
+            difference = builder.fsub(entry, entry)
+            odd = builder.or_(odd, builder.fcmp_unordered("uno", difference, difference))
+        lanes_as_bits = ir.IntType(tile.lanes)
+        none = ir.Constant(lanes_as_bits, 0)
+        return builder.icmp_unsigned("==", builder.bitcast(odd, lanes_as_bits), none)
+
+    return types.boolean(operand), code
+
+
+def tile_transform(matrix):
+    """Return the operation ``tile → matrix · tile`` for a matrix that is known when compiling.
+
+    Row r of the result is ``Σ_s matrix[r][s] · tile[s]``; zeros cost nothing, ±1 an addition.
+    """
+
+    @intrinsic
+    def transform(typing_context, operand):
+        tile, result_tile = operand, Tile(operand.dtype, len(matrix), operand.columns)
+
+        def code(context, builder, signature, arguments):
+            (old,) = arguments
+            result = ir.Constant(context.get_value_type(result_tile), ir.Undefined)
+            for row, column, index in result_tile.entries():
+                terms = [
+                    (factor, builder.extract_value(old, s * tile.columns + column))
+                    for s, factor in enumerate(matrix[row])
+                    if factor
+                ]
+                entry = _linear_combination(builder, tile, terms)
+                result = builder.insert_value(result, entry, index)
+            return result
+
+        return result_tile(operand), code
+
+    return transform
+
+
+def _linear_combination(builder, tile, terms):
+    """Return ``Σ factor · vector`` of the pairs, beginning with a factor of one if there is any."""
+    multiply_add = _llvm_function(
+        builder, "llvm.fmuladd.{vector}", tile, tile.vector, *[tile.vector] * 3
+    )
+    total = None
+    for factor, vector in sorted(terms, key=lambda term: term[0] != 1):
+        factors = ir.Constant(tile.vector, [float(factor)] * tile.lanes)
+        if total is None:
+            total = vector if factor == 1 else builder.fmul(factors, vector)
+        elif factor == 1:
+            total = builder.fadd(total, vector)
+        elif factor == -1:
+            total = builder.fsub(total, vector)
+        else:
+            total = builder.call(multiply_add, [factors, vector, total])
+    return total
+
+
+@intrinsic
+def tile_store_maximum(typing_context, acc, y, code, first, channels, clipped):
+    """Store the largest vector of a tile, lane by lane and cut off below zero, and which it was.
+
+    ``y[first + o] = max(0, max_i acc[i][o])`` for o < channels, with i counting rows and columns in
+    row-major order; of equal ones the first counts, a NaN is larger than everything. ``code`` is i,
+    or ``clipped`` where no number is above zero.
+    """
+    tile = acc
+
+    def code_(context, builder, signature, arguments):
+        value, y_array, code_array, start, channel_count, clipped_code = arguments
+        codes_type = ir.VectorType(ir.IntType(8), tile.lanes)
+        zero = ir.Constant(tile.vector, None)
+        best, winner = builder.extract_value(value, 0), ir.Constant(codes_type, None)
+        for index in range(1, tile.rows * tile.columns):
+            candidate = builder.extract_value(value, index)
+            # Not below or equal: above, or one of the two is NaN.
+            is_above = builder.fcmp_unordered(">", candidate, best)
+            wins = builder.and_(is_above, builder.fcmp_ordered("ord", best, best))
+            best = builder.select(wins, candidate, best)
+            place = ir.Constant(codes_type, [index] * tile.lanes)
+            winner = builder.select(wins, place, winner)
+        is_clipped = builder.fcmp_ordered("<=", best, zero)
+        narrow = builder.trunc(clipped_code, ir.IntType(8))
+        best = builder.select(is_clipped, zero, best)
+        winner = builder.select(is_clipped, _spread(builder, narrow, tile.lanes), winner)
+        mask = _masks(builder, tile, channel_count)[0]
+        for numbers, array_type, array in ((best, y, y_array), (winner, code, code_array)):
+            address = _pointer(context, builder, array_type, array, start)
+            _masked_store(builder, numbers, address, mask)
+        return context.get_dummy_value()
+
+    return types.void(acc, y, code, first, channels, clipped), code_
