@@ -638,6 +638,11 @@ FUSED = [
     # label, x, kernel, filters, pool, options
     ("first layer of the text", (2, 28, 28, 1), (3, 3), 32, (2, 2), {}),
     ("second layer of the text", (2, 13, 13, 32), (3, 3), 64, (2, 2), {}),
+    ("whole vectors, padded", (2, 9, 10, 32), (3, 3), 20, (2, 2), {"padding": "same"}),
+    ("whole vectors, strided", (2, 11, 11, 16), (3, 3), 18, (2, 2), {"strides": (2, 2)}),
+    ("whole vectors, dilated", (1, 11, 11, 16), (3, 3), 18, (2, 2), {"dilation": (2, 1)}),
+    ("whole vectors, groups", (2, 8, 8, 32), (3, 3), 20, (2, 2), {"groups": 2}),
+    ("more than six vectors in a run", (2, 8, 8, 40), (4, 3), 5, (2, 2), {}),
     ("not square", (2, 9, 12, 3), (3, 5), 5, (3, 2), {}),
     (
         "stride and dilation",

@@ -144,7 +144,7 @@ def test_multiples_of_runs_are_added(compiled, dtype):
     columns, run = compiled
     width = columns * tile.lanes(np.dtype(dtype))
     offsets = (7, 0, 3 * width)
-    x, start = numbers(dtype, 4 * width + 1), numbers(dtype, 3, width)
+    x, start = numbers(dtype, 4 * width + 8), numbers(dtype, 3, width)
     for count in (width, width - 1, 1, 0):
         y = start.copy()
         lanes = run.add_runs(x, offsets, dtype(-3), y.reshape(-1), width, count)

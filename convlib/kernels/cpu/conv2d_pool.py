@@ -48,14 +48,18 @@ from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
     ROWS,
     lanes,
+    list_winners,
+    tile_add_patch,
     tile_add_runs,
     tile_fma,
     tile_fma_won,
     tile_load,
+    tile_load_grid,
     tile_pool,
     tile_rows_of,
     tile_scatter,
     tile_store,
+    tile_store_grid,
     tile_zero,
     vector_lanes,
 )
@@ -69,6 +73,10 @@ DENSE_ROWS = {1: 9, 2: 9, 4: 6} if HAS_32_REGISTERS else {1: 9, 2: 6}
 
 # Winners are added up in tiles of three runs, and of so many vectors of each.
 RUN_VECTORS = 6 if HAS_32_REGISTERS else 4
+
+
+# What the 4×4 pixels under one pooling window can be kept in registers for.
+PATCH_GEOMETRY = (3, 3), (2, 2), (1, 1), (1, 1), 1
 
 
 class Pooling(NamedTuple):
@@ -490,6 +498,80 @@ def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, list
                     here[row * row_size : (row + 1) * row_size] = pixels
 
 
+@njit(_nrt=False)
+def _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends):
+    """List an image's winners by pooling window and pixel, and where each list ends."""
+    lane_count = vector_lanes(dy)
+    count, entry = 0, 0
+    first = image * windows.rows * windows.columns * filters
+    for start in range(first, first + windows.rows * windows.columns * filters, filters):
+        for pixel in range(4):
+            for o in range(0, filters, lane_count):
+                count = list_winners(
+                    dy, code, start + o, filters - o, pixel, o, winners, gradients, count
+                )
+            ends[entry] = count
+            entry += 1
+
+
+def _add_winners(down, right):
+    """Return the function that adds the winners at one pixel of a 2×2 window to its patch of dx."""
+
+    @njit(_nrt=False, forceinline=True)
+    def add_winners(acc, kernel, first, winners, gradients, begin, end):
+        for n in range(begin, end):
+            source = first + winners[n] * 9 * vector_lanes(kernel)
+            acc = tile_add_patch(acc, kernel, source, gradients[n], down, right, 3, 3)
+        return acc
+
+    return add_winners
+
+
+_add_0, _add_1, _add_2, _add_3 = (_add_winners(*pixel) for pixel in np.ndindex(2, 2))
+
+
+@njit(_nrt=False)
+def _add_patches(kernel, first, dx, start, windows, pooling, winners, gradients, ends):
+    """Add to one vector of dx's channels what all winners of an image send to it."""
+    down, across = pooling.pixels[2], pooling.pixels[1]
+    begin = 0
+    for window in range(windows.rows * windows.columns):
+        acc = tile_load_grid(tile_zero(dx, 4, 4), dx, start, down, across)
+        end_0, end_1, end_2, end_3 = to_fixed_tuple(ends[4 * window : 4 * window + 4], 4)
+        acc = _add_0(acc, kernel, first, winners, gradients, begin, end_0)
+        acc = _add_1(acc, kernel, first, winners, gradients, end_0, end_1)
+        acc = _add_2(acc, kernel, first, winners, gradients, end_1, end_2)
+        acc = _add_3(acc, kernel, first, winners, gradients, end_2, end_3)
+        begin = end_3
+        tile_store_grid(acc, dx, start, (down, across), (4, 4, vector_lanes(dx)))
+        start += windows.next_column
+        if (window + 1) % windows.columns == 0:
+            start += windows.next_row
+
+
+@njit(cache=True, parallel=True)
+def _gather(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
+    lane_count, filters = vector_lanes(dx), tiling.outputs
+    row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
+    for index in prange(len(lists[0])):
+        task = np.int64(index)
+        winners, gradients, ends = lists[0][task], lists[1][task], lists[2][task]
+        for image in range(*chunk_range(task, len(lists[0]), tiling.images)):
+            here = dx[image * image_size : (image + 1) * image_size]
+            target = frames[task] if tiling.is_framed else here
+            target[:] = 0
+            _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends)
+            for c in range(0, frame.channels, lane_count):
+                first = c * 9 * filters
+                _add_patches(kernel, first, target, c, windows, pooling, winners, gradients, ends)
+            if tiling.is_framed:
+                for row in range(frame.height):
+                    inside = (frame.top + row) * frame.framed_width + frame.left
+                    inside *= frame.channels
+                    pixels = target[inside : inside + row_size]
+                    here[row * row_size : (row + 1) * row_size] = pixels
+
+
 def conv2d_relu_max_pool2d_backward_input(
     dy, code, w, dx, pool_size, strides, padding, dilation, groups, scratch
 ):
@@ -500,6 +582,31 @@ def conv2d_relu_max_pool2d_backward_input(
     plan, pooling = _plan(
         dx.shape, w.shape, dy.shape[1:3], pool_size, strides, padding, dilation, groups, dy.dtype
     )
+    geometry = w.shape[:2], pool_size, strides, dilation, groups
+    if geometry == PATCH_GEOMETRY and HAS_32_REGISTERS and w.shape[2] % lanes(w.dtype) == 0:
+        _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch)
+    else:
+        _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch)
+
+
+def _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch):
+    filters, lane_count = w.shape[3], lanes(w.dtype)
+    tasks, windows = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2]
+    kernel, frames, winners, gradients, ends = scratch.take(
+        ((w.shape[2] // lane_count, filters, 9, lane_count), w.dtype),
+        ((tasks, frame_size(plan) if plan.tiling.is_framed else 0), dx.dtype),
+        ((tasks, windows * filters + lane_count), np.dtype(f"i{dx.itemsize}")),
+        ((tasks, windows * filters + lane_count), dx.dtype),
+        ((tasks, windows * 4), np.int64),
+    )
+    np.copyto(kernel, w.reshape(9, -1, lane_count, filters).transpose(1, 3, 0, 2))
+    _gather(
+        *(dy.reshape(-1), code.reshape(-1), kernel.reshape(-1), dx.reshape(-1)),
+        *(*plan, pooling, frames, (winners, gradients, ends)),
+    )
+
+
+def _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch):
     filters, width = w.shape[3], RUN_VECTORS * lanes(dy.dtype)
     tasks, winners = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2] + 1
     # A tile may be read beyond the last run's end.

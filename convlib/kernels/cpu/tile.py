@@ -552,3 +552,73 @@ def tile_store_maximum(typing_context, acc, y, code, first, channels, clipped):
         return context.get_dummy_value()
 
     return types.void(acc, y, code, first, channels, clipped), code_
+
+
+@intrinsic(prefer_literal=True)
+def tile_add_patch(typing_context, acc, x, start, factor, down, right, height, width):
+    """Add a multiple of ``height × width`` vectors to as many of a tile, from (down, right) on.
+
+    ``acc[down + i][right + j] + factor · x[start + (i · width + j) · lanes : ...]``. Where they go
+    and how many they are must be literals: registers have no addresses.
+    """
+    tile = acc
+    top, left, rows, columns = (a.literal_value for a in (down, right, height, width))
+
+    def code(context, builder, signature, arguments):
+        result, array, first, scale = arguments[:4]
+        factors = _spread(builder, scale, tile.lanes)
+        for i in range(rows):
+            for j in range(columns):
+                place = _integer((i * columns + j) * tile.lanes)
+                address = _pointer(context, builder, x, array, first, place)
+                terms = _load_vector(builder, tile, address)
+                index = (top + i) * tile.columns + left + j
+                entry = builder.extract_value(result, index)
+                entry = _multiply_add(builder, tile, factors, terms, entry)
+                result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, start, factor, down, right, height, width), code
+
+
+@intrinsic
+def list_winners(typing_context, dy, code, start, channels, place, o, winners, gradients, count):
+    """Append the channels that a pixel won to two lists; return the new count.
+
+    For each lane i < channels with ``code[start + i] == place``, ``winners`` gets ``o + i`` and
+    ``gradients`` gets ``dy[start + i]``. Both lists need room for a whole vector from ``count`` on;
+    ``winners`` holds integers as wide as the gradients.
+    """
+    tile = Tile(dy.dtype, 1, 1)
+
+    def generate(context, builder, signature, arguments):
+        dy_array, codes, first, channel_count, number, first_o, *lists, old_count = arguments
+        mask = _masks(builder, tile, channel_count)[0]
+        bytes_type = ir.VectorType(ir.IntType(8), tile.lanes)
+        wanted = _spread(builder, builder.trunc(number, ir.IntType(8)), tile.lanes)
+        address = _pointer(context, builder, code, codes, first)
+        found = _masked_load(builder, bytes_type, address, mask)
+        won = builder.and_(mask, builder.icmp_unsigned("==", found, wanted))
+
+        integer = ir.IntType(dy.dtype.bitwidth)
+        lane = ir.Constant(ir.VectorType(integer, tile.lanes), list(range(tile.lanes)))
+        here = _spread(builder, builder.trunc(first_o, integer), tile.lanes)
+        address = _pointer(context, builder, dy, dy_array, first)
+        kinds = builder.add(here, lane), _masked_load(builder, tile.vector, address, mask)
+        for values, array_type, array in zip(kinds, (winners, gradients), lists, strict=True):
+            vector = values.type
+            suffix = vector.element.intrinsic_name
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector, mask.type, vector]),
+                f"llvm.experimental.vector.compress.v{tile.lanes}{suffix}",
+            )
+            packed = builder.call(function, [values, won, ir.Constant(vector, None)])
+            target = _pointer(context, builder, array_type, array, old_count)
+            target = builder.bitcast(target, vector.as_pointer())
+            builder.store(packed, target, align=dy.dtype.bitwidth // 8)
+        bits = builder.bitcast(won, ir.IntType(tile.lanes))
+        return builder.add(old_count, builder.zext(builder.ctpop(bits), ir.IntType(64)))
+
+    signature = types.int64(dy, code, start, channels, place, o, winners, gradients, count)
+    return signature, generate
