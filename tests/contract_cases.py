@@ -328,12 +328,14 @@ OPERATIONS = {
     "conv2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
     "conv2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
     "conv2d_forward": Operation(_linear(_patch_terms), ("y",)),
+    "conv2d_relu_forward": Operation(_linear(_patch_terms), ("y",)),
     "conv2d_relu_max_pool2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
     "conv2d_relu_max_pool2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
     "conv2d_relu_max_pool2d_forward": Operation(_before_pooling, ("y", "code")),
     "dense_backward_input": Operation(_linear(lambda a: a.w.shape[1]), ("dx",)),
     "dense_backward_params": Operation(_linear(lambda a: len(a.x)), ("dw", "db")),
     "dense_forward": Operation(_linear(lambda a: len(a.w) + 1), ("y",)),
+    "dense_relu_forward": Operation(_linear(lambda a: len(a.w) + 1), ("y",)),
     "depthwise_conv2d_backward_input": Operation(
         _linear(lambda a: prod(a.w.shape[:2]) * a.w.shape[3]), ("dx",)
     ),
@@ -421,7 +423,10 @@ def _convolution_calls(name, label, x, w, y, window, values):
     if random["b"] is None:
         outputs["db"] = None
     arguments = random | outputs | window
-    for direction in ("forward", "backward_input", "backward_params"):
+    directions = ["forward", "backward_input", "backward_params"]
+    if name == "conv2d":
+        directions.append("relu_forward")
+    for direction in directions:
         yield _case(f"{name}_{direction}", label, arguments)
 
 
@@ -795,7 +800,7 @@ def _dense(label, n, inputs, outputs, **values):
     }
     if arguments["b"] is None:
         arguments["db"] = None
-    for direction in ("forward", "backward_input", "backward_params"):
+    for direction in ("forward", "backward_input", "backward_params", "relu_forward"):
         yield _case(f"dense_{direction}", label, arguments)
 
 

@@ -44,12 +44,14 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_params",
     "conv2d_forward",
+    "conv2d_relu_forward",
     "conv2d_relu_max_pool2d_backward_input",
     "conv2d_relu_max_pool2d_backward_params",
     "conv2d_relu_max_pool2d_forward",
     "dense_backward_input",
     "dense_backward_params",
     "dense_forward",
+    "dense_relu_forward",
     "depthwise_conv2d_backward_input",
     "depthwise_conv2d_backward_params",
     "depthwise_conv2d_forward",
@@ -130,6 +132,16 @@ def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     for inputs, outputs in _groups(groups, x.shape[3], w.shape[3]):
         for u, v, rows, columns in _taps(w.shape[:2], y.shape[1:3], strides, dilation):
             y[..., outputs] += padded[:, rows, columns, inputs] @ w[u, v, :, outputs]
+
+
+def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
+    """Convolve and cut off below zero: ``y = max(conv2d_forward(x, w, b), 0)``.
+
+    Arguments are those of `conv2d_forward`. NaN stays NaN, as in `relu_forward`; the gradient goes
+    back through `relu_backward`, which needs y alone, and then as in `conv2d_forward`.
+    """
+    conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch)
+    relu_forward(y, y, np.inf, 0.0, 0.0)
 
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
@@ -437,6 +449,12 @@ def dense_forward(x, w, b, y, scratch):
     y[...] = x @ w
     if b is not None:
         y += b
+
+
+def dense_relu_forward(x, w, b, y, scratch):
+    """``y = max(x w + b, 0)``, with the arguments of `dense_forward`; NaN stays NaN."""
+    dense_forward(x, w, b, y, scratch)
+    relu_forward(y, y, np.inf, 0.0, 0.0)
 
 
 def dense_backward_input(dy, w, dx, scratch):

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.elementwise import relu_forward
 from convlib.kernels.cpu.sums import chunk_range, sum_rows
 from convlib.kernels.cpu.tile import (
     ROWS,
@@ -355,6 +356,12 @@ def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     _run_correlation(plan, x, grouped(w, groups), b, y, scratch)
 
 
+def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
+    """Convolve, then cut off below zero in place; see the contract."""
+    conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch)
+    relu_forward(y, y, np.inf, 0.0, 0.0)
+
+
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
     """Correlate the framed dy with the flipped, transposed kernel; see the module's text."""
     plan = _backward_input_plan(
@@ -538,6 +545,12 @@ def dense_forward(x, w, b, y, scratch):
     """Multiply with the same tiles as a 1×1 convolution."""
     plan = _dense_plan(*x.shape, w.shape[1], x.dtype)
     _run_correlation(plan, x, w[None, None, None], b, y, scratch)
+
+
+def dense_relu_forward(x, w, b, y, scratch):
+    """Multiply, then cut off below zero in place; see the contract."""
+    dense_forward(x, w, b, y, scratch)
+    relu_forward(y, y, np.inf, 0.0, 0.0)
 
 
 def dense_backward_input(dy, w, dx, scratch):
