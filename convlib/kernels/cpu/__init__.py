@@ -26,6 +26,11 @@ with stamped_cache():
         conv2d_relu_max_pool2d_backward_params,
         conv2d_relu_max_pool2d_forward,
     )
+    from convlib.kernels.cpu.depthwise import (
+        depthwise_conv2d_backward_input,
+        depthwise_conv2d_backward_params,
+        depthwise_conv2d_forward,
+    )
     from convlib.kernels.cpu.elementwise import (
         dropout,
         relu_backward,
@@ -63,9 +68,6 @@ with stamped_cache():
     )
     from convlib.kernels.cpu.windows import (
         col2im,
-        depthwise_conv2d_backward_input,
-        depthwise_conv2d_backward_params,
-        depthwise_conv2d_forward,
         gather,
         im2col,
         pad2d_backward,

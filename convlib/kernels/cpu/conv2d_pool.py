@@ -28,7 +28,7 @@ from numba import njit, prange
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from convlib.kernels.cpu import winograd
-from convlib.kernels.cpu.conv2d import (
+from convlib.kernels.cpu.frames import (
     LARGEST_PARTIAL_SUM,
     TASKS,
     Plan,

@@ -54,6 +54,19 @@ def columns_for(channels: int, dtype) -> int:
     return 4 if vectors > 2 and HAS_32_REGISTERS else 2
 
 
+# Some 24 sums fill the registers of AVX-512 and NEON, 12 those of AVX2. At least 8 independent ones
+# keep two multiply-add units busy, and with more than some 10 rows their addresses need memory.
+ROWS_FOR = {4: 6, 3: 8, 2: 10, 1: 10} if HAS_32_REGISTERS else {2: 6, 1: 10}
+# The same where rows are neighbours in memory, so that one address is enough.
+NEIGHBOURS_FOR = {4: 6, 3: 8, 2: 12, 1: 12} if HAS_32_REGISTERS else {2: 6, 1: 12}
+
+
+def columns_of_tile(channels: int, dtype) -> int:
+    """Return the columns of tiles that cover so many output channels with the least waste."""
+    vectors = -(-channels // lanes(dtype))
+    return min(ROWS_FOR, key=lambda columns: -(-vectors // columns) * columns)
+
+
 class Tile(types.Type):
     """The Numba type of a tile: ``rows`` × ``columns`` vectors of ``dtype``."""
 
@@ -130,6 +143,12 @@ def _masks(builder, tile, count):
         remaining = builder.sub(count, _integer(column * tile.lanes))
         masks.append(builder.icmp_signed("<", lane, _spread(builder, remaining, tile.lanes)))
     return masks
+
+
+def _row_masks(builder, tile, masks, offset):
+    """Return the masks for a row, all false where its offset is negative."""
+    exists = builder.icmp_signed(">=", offset, _integer(0))
+    return [builder.and_(mask, _spread(builder, exists, tile.lanes)) for mask in masks]
 
 
 def _masked_function(builder, operation, vector, result, arguments):
@@ -224,6 +243,56 @@ def tile_fma(typing_context, acc, x, offsets, k, w, start):
         return result
 
     return tile(acc, x, offsets, k, w, start), code
+
+
+@intrinsic
+def tile_fma_run(typing_context, acc, x, first, w, start):
+    """Add an outer product: ``acc[r] + x[first + r] · w[start : start + width]``."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        old, x_array, x_first, w_array, w_start = arguments
+        weights = []
+        for column in range(tile.columns):
+            address = _pointer(context, builder, w, w_array, w_start, _integer(column * tile.lanes))
+            weights.append(_load_vector(builder, tile, address))
+        result = old
+        for row in range(tile.rows):
+            number = builder.load(_pointer(context, builder, x, x_array, x_first, _integer(row)))
+            broadcast = _spread(builder, number, tile.lanes)
+            for column in range(tile.columns):
+                index = row * tile.columns + column
+                entry = builder.extract_value(old, index)
+                entry = _multiply_add(builder, tile, broadcast, weights[column], entry)
+                result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, first, w, start), code
+
+
+@intrinsic
+def tile_fma_lanes(typing_context, acc, x, offsets, k, w, start, channels):
+    """Multiply lane by lane: ``acc[r][o] + x[offsets[r] + k + o] · w[start + o]``, o < channels."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        old, x_array, rows, place, w_array, w_start, channel_count = arguments
+        result = old
+        for column, mask in enumerate(_masks(builder, tile, channel_count)):
+            right = _integer(column * tile.lanes)
+            address = _pointer(context, builder, w, w_array, w_start, right)
+            weights = _masked_load(builder, tile.vector, address, mask)
+            for row in range(tile.rows):
+                offset = builder.extract_value(rows, row)
+                address = _pointer(context, builder, x, x_array, offset, place, right)
+                numbers = _masked_load(builder, tile.vector, address, mask)
+                index = row * tile.columns + column
+                entry = builder.extract_value(old, index)
+                entry = _multiply_add(builder, tile, numbers, weights, entry)
+                result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, offsets, k, w, start, channels), code
 
 
 @intrinsic
@@ -622,3 +691,169 @@ def list_winners(typing_context, dy, code, start, channels, place, o, winners, g
 
     signature = types.int64(dy, code, start, channels, place, o, winners, gradients, count)
     return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def tile_offsets(typing_context, offsets, first, rows):
+    """Return ``offsets[first : first + rows]`` as the tuple that names the rows of a tile."""
+    count = rows.literal_value
+    result_type = types.UniTuple(types.int64, count)
+
+    def code(context, builder, signature, arguments):
+        array, start, _ = arguments
+        result = ir.Constant(context.get_value_type(result_type), ir.Undefined)
+        for row in range(count):
+            address = _pointer(context, builder, offsets, array, start, _integer(row))
+            result = builder.insert_value(result, builder.load(address), row)
+        return result
+
+    return result_type(offsets, first, rows), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_bias(typing_context, b, first, channels, rows, columns):
+    """Return a tile each row of which is ``b[first : first + channels]``, then zeros."""
+    tile = Tile(b.dtype, rows.literal_value, columns.literal_value)
+
+    def code(context, builder, signature, arguments):
+        array, start, channel_count, _, _ = arguments
+        masks = _masks(builder, tile, channel_count)
+        vectors = []
+        for column in range(tile.columns):
+            address = _pointer(context, builder, b, array, start, _integer(column * tile.lanes))
+            vectors.append(_masked_load(builder, tile.vector, address, masks[column]))
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for _, column, index in tile.entries():
+            result = builder.insert_value(result, vectors[column], index)
+        return result
+
+    return tile(b, first, channels, rows, columns), code
+
+
+@intrinsic
+def tile_square(typing_context, like):
+    """Return a tile of zeros of one column that has as many rows as lanes."""
+    tile = Tile(like.dtype, VECTOR_BITS // like.dtype.bitwidth, 1)
+
+    def code(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like), code
+
+
+@intrinsic
+def tile_load_part(typing_context, like, x, first, stride, rows, channels):
+    """Return a tile of which rows × channels are filled: row r from ``x[first + r·stride :]``."""
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        _, array, start, row_stride, row_count, channel_count = arguments
+        masks = _masks(builder, tile, channel_count)
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for row in range(tile.rows):
+            down = builder.mul(row_stride, _integer(row))
+            spare = builder.sub(builder.sub(row_count, _integer(1)), _integer(row))
+            row_masks = _row_masks(builder, tile, masks, spare)
+            for column in range(tile.columns):
+                right = _integer(column * tile.lanes)
+                address = _pointer(context, builder, x, array, start, down, right)
+                entry = _masked_load(builder, tile.vector, address, row_masks[column])
+                result = builder.insert_value(result, entry, row * tile.columns + column)
+        return result
+
+    return tile(like, x, first, stride, rows, channels), code
+
+
+@intrinsic
+def tile_load_rows(typing_context, like, x, offsets, shift, channels):
+    """Return the tile whose row r is ``x[offsets[r] + shift : ... + channels]``, then zeros.
+
+    A row with a negative offset is all zeros.
+    """
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        _, array, rows, start, channel_count = arguments
+        masks = _masks(builder, tile, channel_count)
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for row in range(tile.rows):
+            offset = builder.extract_value(rows, row)
+            row_masks = _row_masks(builder, tile, masks, offset)
+            for column in range(tile.columns):
+                right = _integer(column * tile.lanes)
+                address = _pointer(context, builder, x, array, offset, start, right)
+                entry = _masked_load(builder, tile.vector, address, row_masks[column])
+                result = builder.insert_value(result, entry, row * tile.columns + column)
+        return result
+
+    return tile(like, x, offsets, shift, channels), code
+
+
+@intrinsic
+def tile_store_rows(typing_context, acc, y, offsets, shift, channels):
+    """Store rows: ``y[offsets[r] + shift + o] = acc[r][o]`` for o < channels, offsets[r] ≥ 0."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        value, array, rows, start, channel_count = arguments
+        masks = _masks(builder, tile, channel_count)
+        for row in range(tile.rows):
+            offset = builder.extract_value(rows, row)
+            row_masks = _row_masks(builder, tile, masks, offset)
+            for column in range(tile.columns):
+                right = _integer(column * tile.lanes)
+                address = _pointer(context, builder, y, array, offset, start, right)
+                entry = builder.extract_value(value, row * tile.columns + column)
+                _masked_store(builder, entry, address, row_masks[column])
+        return context.get_dummy_value()
+
+    return types.void(acc, y, offsets, shift, channels), code
+
+
+@intrinsic
+def tile_relu(typing_context, acc):
+    """Return the tile with zeros for what is not above zero; NaN stays NaN."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        (result,) = arguments
+        zeros = ir.Constant(tile.vector, None)
+        for _, _, index in tile.entries():
+            entry = builder.extract_value(result, index)
+            is_cut_off = builder.fcmp_ordered("<=", entry, zeros)
+            entry = builder.select(is_cut_off, zeros, entry)
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc), code
+
+
+@intrinsic
+def tile_transpose_lanes(typing_context, acc):
+    """Return the transpose of a tile of one column and as many rows as lanes.
+
+    A riffle of the upper with the lower half of the rows, lane by lane, moves the first bit of an
+    element's place (row, lane) to the end; as many riffles as a row has bits swap row and lane.
+    """
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        (value,) = arguments
+        half = tile.lanes // 2
+        vectors = [builder.extract_value(value, row) for row in range(tile.rows)]
+        halves = []
+        for first in (0, half):
+            pairs = [(first + lane, first + lane + tile.lanes) for lane in range(half)]
+            order = [ir.Constant(ir.IntType(32), place) for pair in pairs for place in pair]
+            halves.append(ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), order))
+        for _ in range(tile.lanes.bit_length() - 1):
+            vectors = [
+                builder.shuffle_vector(vectors[row], vectors[row + half], order)
+                for row in range(half)
+                for order in halves
+            ]
+        for row, vector in enumerate(vectors):
+            value = builder.insert_value(value, vector, row)
+        return value
+
+    return tile(acc), code

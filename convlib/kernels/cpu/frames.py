@@ -1,0 +1,244 @@
+"""Windows of images that are copied into frames of zeros, for convolution fused with pooling.
+
+A window is described by its first element and a handful of contiguous runs (`Windows`). Images with
+padding are copied, one at a time, into a frame of zeros that stays in the second-level cache; then
+there are no borders to treat. The kernel is packed once per call into panels, in the order in which
+the sum reads it, and filled with zeros to whole vectors.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from convlib.kernels.cpu.tile import (
+    ROWS,
+    columns_for,
+    lanes,
+)
+
+TASKS = 32  # parallel tasks a region is split into; fixed, so that results are
+BLOCK = 256  # windows that are summed before the next tile of dw takes its turn
+LARGEST_PARTIAL_SUM = 1 << 24  # numbers in all partial sums of dw together
+
+
+class Windows(NamedTuple):
+    """Where windows and the elements under them lie, counted in elements of the array."""
+
+    rows: int  # windows of an image, down and across
+    columns: int
+    next_column: int  # from a window to its neighbour
+    next_row: int  # from the last window of a row to the first of the next, less next_column
+    next_image: int  # likewise from image to image, less the steps before
+    runs: int  # contiguous runs under a window
+    runs_across: int  # runs of one kernel row
+    run_down: int  # from a run to the one below
+    run_across: int  # from a run to its neighbour
+    run: int  # elements in a run
+    group: int  # from one group's channels to the next's
+
+
+class Frame(NamedTuple):
+    """How an image is copied into the middle of zeros; sizes in pixels."""
+
+    height: int
+    width: int
+    channels: int
+    top: int  # where the first pixel goes; negative if it is cut off
+    left: int
+    step_down: int  # 1, or the stride whose gaps are filled with zeros
+    step_across: int
+    framed_height: int
+    framed_width: int
+
+
+class Tiling(NamedTuple):
+    """How the work is cut into tiles and tasks."""
+
+    images: int
+    is_framed: int
+    tasks: int
+    terms: int  # length of the sum over k
+    groups: int
+    outputs: int  # output channels of one group
+    columns: int  # of a tile
+    width: int  # of a tile, in output channels
+    blocks: int  # tiles that cover a group's output channels
+
+
+class Plan(NamedTuple):
+    """All integers of one convolution, in flat parts because a parallel loop takes no others."""
+
+    windows: Windows
+    frame: Frame
+    tiling: Tiling
+
+
+def _plan(images, frame, kernel_size, strides, dilation, groups, outputs, output_size, dtype):
+    """Return the `Plan` of a correlation whose input is described by ``frame``."""
+    channels, row = frame.channels, frame.framed_width * frame.channels
+    size = frame.framed_height * row
+    is_framed = frame[:2] != frame[-2:] or frame[3:5] != (0, 0)
+    rows, columns = output_size
+    run, runs_across = channels // groups, kernel_size[1]
+    if groups == 1 and dilation[1] == 1:
+        run, runs_across = run * kernel_size[1], 1
+    next_column = strides[1] * channels
+    next_row = strides[0] * row - columns * next_column
+    windows = Windows(
+        rows=rows,
+        columns=columns,
+        next_column=next_column,
+        next_row=next_row,
+        next_image=size - rows * (next_row + columns * next_column),
+        runs=kernel_size[0] * runs_across,
+        runs_across=runs_across,
+        run_down=dilation[0] * row,
+        run_across=dilation[1] * channels,
+        run=run,
+        group=channels // groups,
+    )
+    tile_columns = columns_for(outputs, dtype)
+    width = tile_columns * lanes(dtype)
+    tiling = Tiling(
+        images=images,
+        is_framed=int(is_framed),
+        tasks=min(TASKS, images if is_framed else -(-images * rows * columns // (4 * ROWS))),
+        terms=kernel_size[0] * kernel_size[1] * channels // groups,
+        groups=groups,
+        outputs=outputs,
+        columns=tile_columns,
+        width=width,
+        blocks=-(-outputs // width),
+    )
+    return Plan(windows, frame, tiling)
+
+
+@lru_cache(maxsize=1024)
+def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, groups, dtype):
+    """Return the plan of a convolution; windows beyond the output size are left out."""
+    images, height, width, channels = x_shape
+    (top, bottom), (left, right) = padding
+    frame = Frame(
+        height, width, channels, top, left, 1, 1, top + height + bottom, left + width + right
+    )
+    outputs = w_shape[3] // groups
+    return _plan(images, frame, w_shape[:2], strides, dilation, groups, outputs, output_size, dtype)
+
+
+@njit
+def next_window(start, row, column, windows):
+    """Return where the next window starts, and its row and column."""
+    start += windows.next_column
+    column += 1
+    if column == windows.columns:
+        start += windows.next_row
+        column = 0
+        row += 1
+        if row == windows.rows:
+            start += windows.next_image
+            row = 0
+    return start, row, column
+
+
+@njit
+def window_at(index, windows):
+    """Return where window ``index`` starts, and its row and column."""
+    row_length = windows.columns * windows.next_column + windows.next_row
+    image_length = windows.rows * row_length + windows.next_image
+    image, place = divmod(index, windows.rows * windows.columns)
+    row, column = divmod(place, windows.columns)
+    return image * image_length + row * row_length + column * windows.next_column, row, column
+
+
+@njit
+def fill_frame(source, image, frame, framed):
+    """Copy one image to its place in ``framed``, whose other elements are zero and stay so."""
+    first = max(0, -(frame.left // frame.step_across))
+    for i in range(frame.height):
+        row = frame.top + i * frame.step_down
+        if row < 0 or row >= frame.framed_height:
+            continue
+        start = (image * frame.height + i) * frame.width * frame.channels
+        for j in range(first, frame.width):
+            column = frame.left + j * frame.step_across
+            if column >= frame.framed_width:
+                break
+            pixel = (row * frame.framed_width + column) * frame.channels
+            for c in range(frame.channels):
+                framed[pixel + c] = source[start + j * frame.channels + c]
+
+
+@njit(cache=True, parallel=True)
+def _pack(kernel, panels, width):
+    """Lay out the kernel (group, u, v, in, out) as panels (group, block, u·v·in, width)."""
+    groups, height, across, inputs, outputs = kernel.shape
+    blocks = -(-outputs // width)
+    terms = height * across * inputs
+    for panel in prange(groups * blocks):
+        group, block = divmod(np.int64(panel), blocks)  # prange counts in uint64
+        target = np.int64(panel) * terms * width
+        for u in range(height):
+            for v in range(across):
+                for i in range(inputs):
+                    for lane in range(width):
+                        o = block * width + lane
+                        value = kernel[group, u, v, i, o] if o < outputs else 0.0
+                        panels[target + lane] = value
+                    target += width
+
+
+def frame_size(plan):
+    """Return how many numbers one framed image has."""
+    return plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
+
+
+def panel_requests(plan, dtype):
+    """Return what `pack` needs: the shapes of panels and bias, for `Scratch.take`."""
+    panels = plan.tiling.groups * plan.tiling.blocks
+    return (
+        ((panels * plan.tiling.terms * plan.tiling.width,), dtype),
+        ((panels * plan.tiling.width,), dtype),
+    )
+
+
+def pack(plan, kernel, b, panels, bias):
+    """Lay out a kernel, given as a view (group, u, v, in, out), and a bias in whole tiles."""
+    _pack(kernel, panels, plan.tiling.width)
+    bias[...] = 0
+    if b is not None:
+        by_group = bias.reshape(plan.tiling.groups, -1)
+        by_group[:, : plan.tiling.outputs] = b.reshape(plan.tiling.groups, -1)
+
+
+def grouped(w, groups):
+    """Return a view (group, u, v, in, out) of a kernel."""
+    return w.reshape(*w.shape[:3], groups, -1).transpose(3, 0, 1, 2, 4)
+
+
+@njit(cache=True, parallel=True)
+def _add_chunks(totals, dw, groups, outputs, width):
+    """Add the chunks' sums in order: dw[k, group · outputs + o] = Σ totals[chunk, k, group, o]."""
+    filters = groups * outputs
+    for index in prange(len(dw) // filters):
+        k = np.int64(index)
+        for group in range(groups):
+            target = k * filters + group * outputs
+            source = (k * groups + group) * width
+            for o in range(outputs):
+                dw[target + o] = totals[0, source + o]
+            for chunk in range(1, len(totals)):
+                for o in range(outputs):
+                    dw[target + o] += totals[chunk, source + o]
+
+
+def row_length(plan):
+    """Return how many numbers cover all output channels in whole tiles."""
+    return plan.tiling.groups * plan.tiling.blocks * plan.tiling.width
+
+
+def add_chunks(plan, totals, dw):
+    """Write the sum of the chunks' tiles to dw."""
+    width = plan.tiling.blocks * plan.tiling.width
+    _add_chunks(totals, dw.reshape(-1), plan.tiling.groups, plan.tiling.outputs, width)
