@@ -1,6 +1,6 @@
-"""From a fresh clone to the running book: ``python3 book.py read``, ``test`` or ``build``.
+"""From a fresh clone to the running book: ``python3 book.py read``, ``test``, ``build``, ``bench``.
 
-All three first make ``.venv`` in this folder and install what ``requirements.txt`` pins, once;
+All of them first make ``.venv`` in this folder and install what ``requirements.txt`` pins, once;
 after that they start in seconds and need no network. Python 3.11 or newer is all they need.
 
 The grammar of this file is that of Python 3.6, so that an older Python than the book's can read far
@@ -73,6 +73,9 @@ def main(arguments=None):
     reader.add_argument("--port", type=int, help="port of the JupyterLab server")
     commands.add_parser("test", help="run every test and chapter; what follows is for pytest")
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
+    commands.add_parser(
+        "bench", add_help=False, help="measure convlib's speed, beside its peers' where they are"
+    )
     options, passed_on = parser.parse_known_args(arguments)
     if options.command == "read" and passed_on:
         parser.error("read does not know " + " ".join(passed_on))
@@ -85,6 +88,8 @@ def main(arguments=None):
         elif options.command == "test":
             # Side by side, since compiling keeps one core busy and training two.
             command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
+        elif options.command == "bench":
+            command = ["benchmarks"] + passed_on
         else:
             command = ["convlib.notebook.build"] + passed_on
         return hand_over(command)

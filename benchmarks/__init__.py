@@ -1,0 +1,1 @@
+"""How fast convlib is, beside its peers and beside the machine itself; see README.md here."""

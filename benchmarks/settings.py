@@ -1,0 +1,123 @@
+"""What all tables need: the contestants that are there, the data, and how long to measure."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Contestant, ContestantFailed
+from convlib.datasets import mnist, strokes
+
+PEERS = {"pytorch": "PyTorch", "keras_tensorflow": "Keras/TensorFlow"}
+INSTALL = {"pytorch": "pip install torch==2.13.0", "keras_tensorflow": "pip install tensorflow"}
+
+
+@dataclass
+class Settings:
+    """Who takes part, on what, and for how long.
+
+    Attributes
+    ----------
+    contestants : dict
+        'ours' and the peers that are installed, by the names of their modules.
+    introductions : dict
+        What each contestant said of itself.
+    data_path : Path
+        Where the images are, and ``data_name`` which they are.
+    rounds : int
+        How often contestants take turns.
+    is_quick : bool
+        Whether only to show that everything runs.
+    """
+
+    contestants: dict[str, Contestant]
+    introductions: dict[str, dict]
+    data_path: Path
+    data_name: str
+    rounds: int
+    is_quick: bool
+
+    @property
+    def peers(self) -> list[str]:
+        """The modules of the peers that take part."""
+        return [module for module in PEERS if module in self.contestants]
+
+    def title(self, module: str) -> str:
+        """Return what a contestant calls itself."""
+        return self.introductions[module]["name"]
+
+    def count(self, wanted: int, quick: int) -> int:
+        """Return how much is wanted, or less if this is only to show that everything runs."""
+        return min(wanted, quick) if self.is_quick else wanted
+
+
+@contextmanager
+def prepared(peers_python: str = sys.executable, is_quick: bool = False) -> Iterator[Settings]:
+    """Start the contestants that are installed and write the images where they find them."""
+    with ExitStack() as stack:
+        environment = contestant_environment()
+        contestants, introductions = {}, {}
+        for module, name in {"ours": "convlib", **PEERS}.items():
+            python = sys.executable if module == "ours" else peers_python
+            contestant = Contestant(module, python, environment)
+            stack.callback(contestant.stop)
+            try:
+                introductions[module] = contestant.ask("introduce")
+                contestants[module] = contestant
+            except ContestantFailed as failure:
+                if module == "ours" or "ModuleNotFoundError" not in str(failure):
+                    raise
+                print(f"{name} is not installed and left out ({INSTALL[module]}).")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        data_name = write_images(folder / "images.npz", is_quick)
+        yield Settings(
+            contestants=contestants,
+            introductions=introductions,
+            data_path=folder / "images.npz",
+            data_name=data_name,
+            rounds=1 if is_quick else 5,
+            is_quick=is_quick,
+        )
+
+
+def write_images(path: Path, is_quick: bool) -> str:
+    """Write images and labels of both sets to one file; return which they are."""
+    if is_quick:
+        name, sets = "drawn digits", strokes.load_data(train=256, test=64)
+    elif mnist.is_available():
+        name, sets = "MNIST", mnist.load_data()
+    else:
+        name, sets = "drawn digits (MNIST is not on this computer)", strokes.load_data()
+    (x_train, y_train), (x_test, y_test) = sets
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return name
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def contestant_environment() -> dict[str, str]:
+    """Return the environment in which contestants run: every core, no chatter, no page faults.
+
+    glibc gives large arrays back to the system and gets them again, page by page, at every step.
+    Peers that allocate their results would pay for that, so it is told to keep them.
+    """
+    threads = str(core_count())
+    return os.environ | {
+        "OMP_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
