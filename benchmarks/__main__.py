@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import machine, network, profile, report
+from benchmarks import layers, machine, memory, network, profile, report
 from benchmarks.settings import prepared
 
-TABLES = {"network": network, "profile": profile}
+TABLES = {"network": network, "layers": layers, "memory": memory, "profile": profile}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

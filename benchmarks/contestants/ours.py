@@ -8,10 +8,11 @@ import numpy as np
 
 import convlib
 from benchmarks.recorder import recording
-from benchmarks.workload import product_flops, training_flops
+from benchmarks.workload import Convolution, product_flops, training_flops
 from convlib import layers, models
 from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
+from convlib.kernels.scratch import Scratch
 from convlib.utils import set_random_seed, to_categorical
 
 
@@ -150,6 +151,105 @@ def _copy(x, y):
         y[first:last] = x[first:last]
 
 
+def convolution(direction: str, **layer):
+    """Run one pass of a `Convolution`."""
+    layer = Convolution(**layer)
+    random = np.random.default_rng(0)
+    filters_shape = (layer.channels // layer.groups, layer.filters)
+    if layer.groups > 1:
+        filters_shape = (layer.channels, layer.filters // layer.channels)
+    x = random.standard_normal((layer.batch, layer.size, layer.size, layer.channels), np.float32)
+    w = random.standard_normal((layer.kernel, layer.kernel, *filters_shape), np.float32)
+    b = random.standard_normal(layer.filters, np.float32)
+    size = layer.output_size
+    dy = random.standard_normal((layer.batch, size, size, layer.filters), np.float32)
+    y, dx, dw, db = (np.empty_like(array) for array in (dy, x, w, b))
+    arrays = {
+        "forward": (x, w, b, y),
+        "backward_input": (dy, w, dx),
+        "backward_params": (x, dy, dw, db),
+    }[direction]
+    padding = ((layer.margin, layer.margin),) * 2
+    arguments = [(layer.strides,) * 2, padding, (layer.dilation,) * 2]
+    arguments += [] if layer.groups > 1 else [1]
+    kind = "depthwise_conv2d" if layer.groups > 1 else "conv2d"
+    kernel, scratch = getattr(get_backend(), f"{kind}_{direction}"), Scratch()
+    return lambda: kernel(*arrays, *arguments, scratch)
+
+
+def operation(kind: str, direction: str, shape: list[int]):
+    """Run one pass of an operation that is all memory; return the bytes that have to move."""
+    kernels, scratch = get_backend(), Scratch()
+    random = np.random.default_rng(0)
+    x = random.standard_normal(shape, np.float32)
+    rows = x.reshape(-1, shape[-1])
+    no_padding = ((0, 0), (0, 0))
+
+    def pooling(name, size, strides):
+        window = (size, size), (strides, strides), no_padding
+        pooled = tuple((n - size) // strides + 1 for n in shape[1:3])
+        dy = random.standard_normal((shape[0], *pooled, shape[3]), np.float32)
+        y, dx = np.empty_like(dy), np.empty_like(x)
+        winners = [np.empty(dy.shape, np.uint8)] if name == "max_pool2d" else []
+        forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
+        forward(x, y, *winners, *window)
+        return {
+            "forward": (lambda: forward(x, y, *winners, *window), [x, y, *winners]),
+            "backward": (lambda: backward(dy, *winners, dx, *window), [dy, *winners, dx]),
+        }
+
+    def relu():
+        y, bounds = np.empty_like(x), (np.inf, 0.0, 0.0)
+        dy, dx = random.standard_normal(shape, np.float32), np.empty_like(x)
+        return {
+            "forward": (lambda: kernels.relu_forward(x, y, *bounds), [x, y]),
+            "backward": (lambda: kernels.relu_backward(x, dy, dx, *bounds), [x, dy, dx]),
+        }
+
+    def softmax():
+        y, dx = np.empty_like(rows), np.empty_like(rows)
+        dy = random.standard_normal(rows.shape, np.float32)
+        kernels.softmax_forward(rows, y)
+        return {
+            "forward": (lambda: kernels.softmax_forward(rows, y), [rows, y]),
+            "backward": (lambda: kernels.softmax_backward(y, dy, dx), [y, dy, dx]),
+        }
+
+    def batch_norm():
+        mean, variance, dgamma, dbeta = (np.empty(shape[-1], np.float32) for _ in range(4))
+        gamma, beta = np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)
+        y, dx = np.empty_like(rows), np.empty_like(rows)
+        dy = random.standard_normal(rows.shape, np.float32)
+
+        def forward():
+            kernels.batch_norm_statistics(rows, mean, variance, scratch)
+            kernels.batch_norm_forward(rows, mean, variance, gamma, beta, y, 1e-3)
+
+        def backward():
+            gradients = dx, dgamma, dbeta
+            kernels.batch_norm_backward(rows, dy, mean, variance, gamma, *gradients, 1e-3, scratch)
+
+        forward()
+        # The statistics need all of x before the first y, and likewise backward.
+        return {
+            "forward": (forward, [rows, rows, y]),
+            "backward": (backward, [rows, dy, rows, dy, dx]),
+        }
+
+    operations = {
+        "max-pool 2×2/2": lambda: pooling("max_pool2d", 2, 2),
+        "max-pool 3×3/2": lambda: pooling("max_pool2d", 3, 2),
+        "average-pool 2×2/2": lambda: pooling("average_pool2d", 2, 2),
+        "average-pool 3×3/2": lambda: pooling("average_pool2d", 3, 2),
+        "ReLU": relu,
+        "softmax": softmax,
+        "batch normalisation": batch_norm,
+    }
+    work, arrays = operations[kind]()[direction]
+    moved = sum(array.nbytes for array in arrays)
+    return lambda: work() or moved
+
+
 def profile(path: str, batch: int, steps: int):
     """Train for so many steps twice, and return the times per step: plain, and of each kernel."""
     x, y = load(path, "train", batch * steps)
@@ -181,4 +281,6 @@ JOBS = {
     "predict": predict,
     "multiply_add": multiply_add,
     "copy": copy,
+    "convolution": convolution,
+    "operation": operation,
 }

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.workload import Convolution
+
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -92,4 +94,86 @@ def predict(path: str, images: int, batch: int, layout: str, compiled: bool):
     return work
 
 
-JOBS = {"train": train, "predict": predict}
+def convolution(direction: str, layout: str, **layer):
+    """Run one pass of a `Convolution` in oneDNN."""
+    layer, aten, form = Convolution(**layer), torch.ops.aten, LAYOUTS[layout]
+    w_shape = (layer.filters, layer.channels // layer.groups, layer.kernel, layer.kernel)
+    x = random((layer.batch, layer.channels, layer.size, layer.size), form)
+    dy = random((layer.batch, layer.filters, layer.output_size, layer.output_size), form)
+    w, b = random(w_shape, form), torch.randn(layer.filters)
+    geometry = ([layer.strides] * 2, [layer.margin] * 2, [layer.dilation] * 2)
+    rest = (*geometry, False, [0, 0], layer.groups)
+    if direction == "forward":
+        return lambda: aten.convolution(x, w, b, *rest)
+    is_wanted = [direction == "backward_input"] + 2 * [direction == "backward_params"]
+    return lambda: aten.convolution_backward(dy, x, w, [layer.filters], *rest, is_wanted)
+
+
+def random(shape, form: torch.memory_format) -> torch.Tensor:
+    """Return a tensor of random numbers in a memory format."""
+    return torch.randn(shape).contiguous(memory_format=form)
+
+
+def operation(kind: str, direction: str, shape: list[int], layout: str):
+    """Run one pass of an operation that is all memory, on images given by their NHWC shape."""
+    aten, form = torch.ops.aten, LAYOUTS[layout]
+    samples, height, width, channels = shape
+    x = random((samples, channels, height, width), form)
+    rows = torch.randn(samples * height * width, channels)
+
+    def max_pool(size, strides):
+        window = [size] * 2, [strides] * 2, [0, 0], [1, 1], False
+        y, winners = aten.max_pool2d_with_indices(x, *window)
+        dy = torch.randn_like(y)
+        return {
+            "forward": lambda: aten.max_pool2d_with_indices(x, *window),
+            "backward": lambda: aten.max_pool2d_with_indices_backward(dy, x, *window, winners),
+        }
+
+    def average_pool(size, strides):
+        window = [size] * 2, [strides] * 2, [0, 0], False, False, None
+        dy = torch.randn_like(aten.avg_pool2d(x, *window))
+        return {
+            "forward": lambda: aten.avg_pool2d(x, *window),
+            "backward": lambda: aten.avg_pool2d_backward(dy, x, *window),
+        }
+
+    def relu():
+        dy = torch.randn_like(x)
+        return {
+            "forward": lambda: torch.relu(x),
+            "backward": lambda: aten.threshold_backward(dy, x, 0),
+        }
+
+    def softmax():
+        y, dy = rows.softmax(1), torch.randn_like(rows)
+        return {
+            "forward": lambda: rows.softmax(1),
+            "backward": lambda: aten._softmax_backward_data(dy, y, 1, torch.float32),
+        }
+
+    def batch_norm():
+        w, b, mean, variance = (torch.rand(channels) for _ in range(4))
+        _, *saved = aten.native_batch_norm(x, w, b, mean, variance, True, 0.1, 1e-3)
+        dy, wanted = torch.randn_like(x), [True] * 3
+        running = mean, variance
+        return {
+            "forward": lambda: aten.native_batch_norm(x, w, b, *running, True, 0.1, 1e-3),
+            "backward": lambda: aten.native_batch_norm_backward(
+                dy, x, w, *running, *saved, True, 1e-3, wanted
+            ),
+        }
+
+    operations = {
+        "max-pool 2×2/2": lambda: max_pool(2, 2),
+        "max-pool 3×3/2": lambda: max_pool(3, 2),
+        "average-pool 2×2/2": lambda: average_pool(2, 2),
+        "average-pool 3×3/2": lambda: average_pool(3, 2),
+        "ReLU": relu,
+        "softmax": softmax,
+        "batch normalisation": batch_norm,
+    }
+    return operations[kind]()[direction]
+
+
+JOBS = {"train": train, "predict": predict, "convolution": convolution, "operation": operation}
