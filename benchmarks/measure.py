@@ -33,6 +33,7 @@ class Contestant:
     """
 
     def __init__(self, module: str, python: str = sys.executable, environment: dict | None = None):
+        self.python = python
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", module],

@@ -3,3 +3,17 @@
 Each module here has a function `introduce`, which returns names and versions, and a table `JOBS`:
 a job takes options, prepares everything and returns a function that does the work once.
 """
+
+import os
+from pathlib import Path
+
+
+def resident_megabytes() -> float:
+    """Return how much memory this process has resident; its peak where only that can be known."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes

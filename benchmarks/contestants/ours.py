@@ -7,9 +7,11 @@ import numba
 import numpy as np
 
 import convlib
+from benchmarks.contestants import resident_megabytes
 from benchmarks.recorder import recording
 from benchmarks.workload import Convolution, product_flops, training_flops
 from convlib import layers, models
+from convlib.callbacks import LambdaCallback
 from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
 from convlib.kernels.scratch import Scratch
@@ -83,6 +85,21 @@ def train(path: str, images: int, batch: int, threads: int | None = None):
     x, y = load(path, "train", images)
     model = compiled_network()
     return lambda: with_threads(threads, lambda: model.fit(x, y, epochs=1, batch_size=batch))
+
+
+def memory(path: str, images: int, batch: int):
+    """Train for two more epochs; return the megabytes that were resident after each so far."""
+    x, y = load(path, "train", images)
+    model = compiled_network()
+
+    megabytes = []
+    record = LambdaCallback(on_epoch_end=lambda *_: megabytes.append(resident_megabytes()))
+
+    def work():
+        model.fit(x, y, epochs=2, batch_size=batch, callbacks=[record])
+        return megabytes
+
+    return work
 
 
 def predict(path: str, images: int, batch: int):
@@ -278,6 +295,7 @@ JOBS = {
     "profile": profile,
     "flops_of_network": flops_of_network,
     "train": train,
+    "memory": memory,
     "predict": predict,
     "multiply_add": multiply_add,
     "copy": copy,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.contestants import resident_megabytes
 from benchmarks.workload import Convolution
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -76,6 +77,21 @@ def train(path: str, images: int, batch: int, layout: str, compiled: bool):
             optimizer.step()
             total += loss.detach()
         total.item()
+
+    return work
+
+
+def memory(path: str, images: int, batch: int):
+    """Train for two more epochs; return the megabytes that were resident after each so far."""
+    epoch = train(path, images, batch, "channels-last", compiled=False)
+
+    megabytes = []
+
+    def work():
+        for _ in range(2):
+            epoch()
+            megabytes.append(resident_megabytes())
+        return megabytes
 
     return work
 
@@ -176,4 +192,10 @@ def operation(kind: str, direction: str, shape: list[int], layout: str):
     return operations[kind]()[direction]
 
 
-JOBS = {"train": train, "predict": predict, "convolution": convolution, "operation": operation}
+JOBS = {
+    "train": train,
+    "memory": memory,
+    "predict": predict,
+    "convolution": convolution,
+    "operation": operation,
+}
