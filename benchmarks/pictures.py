@@ -7,9 +7,9 @@ from convlib.notebook.style import BLUE, GREY, ORANGE, figure
 
 PEER_COLOURS = {"convlib": BLUE, "PyTorch": ORANGE, "Keras/TensorFlow": GREY}
 PASS_MARKERS = {
-    "forward": ("o", BLUE),
-    "input gradient": ("s", ORANGE),
-    "parameter gradient": ("^", "#009E73"),
+    "forward": ("o", BLUE, -0.2),
+    "input gradient": ("s", ORANGE, 0.0),
+    "parameter gradient": ("^", "#009E73", 0.2),
 }
 
 
@@ -54,10 +54,12 @@ def layers(result: dict) -> Figure | None:
     if not rows:
         return None
     fig, ax = figure(height=0.9 + 0.17 * len(labels))
-    for title, (marker, colour) in PASS_MARKERS.items():
-        points = [(row[7], labels.index((row[0], row[1]))) for row in rows if row[3] == title]
+    for title, (marker, colour, shift) in PASS_MARKERS.items():
+        points = [
+            (row[7], labels.index((row[0], row[1])) + shift) for row in rows if row[3] == title
+        ]
         ax.scatter(
-            *zip(*points, strict=True), s=18, marker=marker, color=colour, label=title, zorder=3
+            *zip(*points, strict=True), s=16, marker=marker, color=colour, label=title, zorder=3
         )
     ax.axvline(1, color="#444444", linewidth=1)
     ax.set_yticks(range(len(labels)), [f"{layer}   {network}" for network, layer in labels])
@@ -69,8 +71,7 @@ def layers(result: dict) -> Figure | None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("oneDNN's time, as a multiple of convlib's (right of the line convlib is faster)")
-    ax.set_title("Single convolutions, each pass alone")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8)
+    fig.legend(loc="outside upper right", ncols=3, fontsize=8)
     return fig
 
 

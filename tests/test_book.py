@@ -142,6 +142,13 @@ def test_building_is_left_to_the_module_that_knows_how(ready):
     assert "convlib.notebook" in err, "the miniature clone has no such module"
 
 
+def test_benchmarks_are_left_to_the_package_of_that_name_with_their_own_help(ready):
+    (ready.root / "benchmarks.py").write_text(PRINTS_ITS_ARGUMENTS)
+    status, out, err = ready.run("bench", "network", "--peers", "python", "--help")
+    assert status == 0, err
+    assert out.startswith("called with network --peers python --help in ")
+
+
 def test_the_environment_imports_convlib_from_anywhere_even_after_a_move(ready, tmp_path):
     moved = ready.root.with_name("moved")
     ready.root.rename(moved)
