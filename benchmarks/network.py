@@ -9,7 +9,7 @@ import statistics
 from benchmarks.measure import ContestantFailed, alternate, fastest, median_ratio, prepare
 from benchmarks.settings import PEERS, Settings
 
-SLICES = {16: 9600, 64: 19200, 512: 20480}  # images in a slice, for each size of batches
+SLICES = {16: 6400, 64: 12800, 512: 12800}  # images in a slice, for each size of batches
 VARIANT_IMAGES = 5120
 EPOCH = 60_000
 PREDICTED = 10_000
