@@ -37,8 +37,6 @@ with stamped_cache():
         relu_forward,
         sigmoid_backward,
         sigmoid_forward,
-        softmax_backward,
-        softmax_forward,
         tanh_backward,
         tanh_forward,
     )
@@ -66,6 +64,7 @@ with stamped_cache():
         max_pool2d_backward,
         max_pool2d_forward,
     )
+    from convlib.kernels.cpu.softmax import softmax_backward, softmax_forward
     from convlib.kernels.cpu.windows import (
         col2im,
         gather,

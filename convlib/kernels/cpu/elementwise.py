@@ -1,24 +1,36 @@
-"""Elementwise operations and softmax on the CPU: one pass over memory each.
+"""Elementwise operations on the CPU: one pass over memory each.
 
-Arrays are taken as one run, cut evenly among the threads; softmax works row by row.
+Arrays are taken as one run, cut evenly among the threads. Each operation is a formula for element
+i, without branches, so that the loops over it become vector instructions; `exponential` is there
+for that. Numba promises the compiler that the arrays of a parallel loop do not overlap. Where y is
+x they do, which is harmless because element i of one depends on element i of the other alone.
 """
-
-import math
 
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.exponential import exponential, exponential_minus_one
+from convlib.kernels.cpu.tasks import INNER, PARALLEL, is_small
 
-@njit(cache=True, parallel=True)
+
+@njit(**INNER)
+def _relu_forward_at(i, x, y, max_value, negative_slope, threshold):
+    value = x[i]
+    # Without a slope nothing is multiplied: 0 · (−∞) would be NaN. NaN itself must stay.
+    is_sloped = (negative_slope != 0) | (value != value)
+    below = negative_slope * (value - threshold) if is_sloped else x.dtype.type(0)
+    above = value if value < max_value else max_value
+    y[i] = above if value > threshold else below
+
+
+@njit(**PARALLEL)
 def _relu_forward(x, y, max_value, negative_slope, threshold):
-    for i in prange(len(x)):
-        value = x[i]
-        if value > threshold:
-            y[i] = min(value, max_value)
-        elif negative_slope != 0 or value != value:
-            y[i] = negative_slope * (value - threshold)
-        else:
-            y[i] = 0
+    if is_small(len(x)):
+        for i in range(len(x)):
+            _relu_forward_at(i, x, y, max_value, negative_slope, threshold)
+    else:
+        for i in prange(len(x)):
+            _relu_forward_at(i, x, y, max_value, negative_slope, threshold)
 
 
 def relu_forward(x, y, max_value, negative_slope, threshold):
@@ -29,13 +41,20 @@ def relu_forward(x, y, max_value, negative_slope, threshold):
     )
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold):
+    inside = dy[i] if x[i] < max_value else dy.dtype.type(0)
+    dx[i] = inside if x[i] > threshold else negative_slope * dy[i]
+
+
+@njit(**PARALLEL)
 def _relu_backward(x, dy, dx, max_value, negative_slope, threshold):
-    for i in prange(len(x)):
-        if x[i] > threshold:
-            dx[i] = dy[i] if x[i] < max_value else 0
-        else:
-            dx[i] = negative_slope * dy[i]
+    if is_small(len(x)):
+        for i in range(len(x)):
+            _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold)
+    else:
+        for i in prange(len(x)):
+            _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold)
 
 
 def relu_backward(x, dy, dx, max_value, negative_slope, threshold):
@@ -51,17 +70,21 @@ def relu_backward(x, dy, dx, max_value, negative_slope, threshold):
     )
 
 
-@njit
-def _sigmoid(value):
-    # The exponential of a negative number cannot overflow.
-    e = math.exp(-abs(value))
-    return (e if value < 0 else 1) / (1 + e)
+@njit(**INNER)
+def _sigmoid_forward_at(i, x, y):
+    one = x.dtype.type(1)
+    e = exponential(-abs(x[i]))
+    y[i] = (e if x[i] < 0 else one) / (one + e)
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _sigmoid_forward(x, y):
-    for i in prange(len(x)):
-        y[i] = _sigmoid(x[i])
+    if is_small(len(x)):
+        for i in range(len(x)):
+            _sigmoid_forward_at(i, x, y)
+    else:
+        for i in prange(len(x)):
+            _sigmoid_forward_at(i, x, y)
 
 
 def sigmoid_forward(x, y):
@@ -69,10 +92,19 @@ def sigmoid_forward(x, y):
     _sigmoid_forward(x.reshape(-1), y.reshape(-1))
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _sigmoid_backward_at(i, y, dy, dx):
+    dx[i] = dy[i] * y[i] * (y.dtype.type(1) - y[i])
+
+
+@njit(**PARALLEL)
 def _sigmoid_backward(y, dy, dx):
-    for i in prange(len(y)):
-        dx[i] = dy[i] * y[i] * (1 - y[i])
+    if is_small(len(y)):
+        for i in range(len(y)):
+            _sigmoid_backward_at(i, y, dy, dx)
+    else:
+        for i in prange(len(y)):
+            _sigmoid_backward_at(i, y, dy, dx)
 
 
 def sigmoid_backward(y, dy, dx):
@@ -80,10 +112,23 @@ def sigmoid_backward(y, dy, dx):
     _sigmoid_backward(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _tanh_forward_at(i, x, y):
+    # tanh |x| = (1 − e) / (1 + e) with e = e^{−2|x|}, from e − 1, which is exact near zero.
+    two = x.dtype.type(2)
+    e = exponential_minus_one(-two * abs(x[i]))
+    size = -e / (two + e)
+    y[i] = -size if x[i] < 0 else size
+
+
+@njit(**PARALLEL)
 def _tanh_forward(x, y):
-    for i in prange(len(x)):
-        y[i] = math.tanh(x[i])
+    if is_small(len(x)):
+        for i in range(len(x)):
+            _tanh_forward_at(i, x, y)
+    else:
+        for i in prange(len(x)):
+            _tanh_forward_at(i, x, y)
 
 
 def tanh_forward(x, y):
@@ -91,10 +136,19 @@ def tanh_forward(x, y):
     _tanh_forward(x.reshape(-1), y.reshape(-1))
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _tanh_backward_at(i, y, dy, dx):
+    dx[i] = dy[i] * (y.dtype.type(1) - y[i] * y[i])
+
+
+@njit(**PARALLEL)
 def _tanh_backward(y, dy, dx):
-    for i in prange(len(y)):
-        dx[i] = dy[i] * (1 - y[i] * y[i])
+    if is_small(len(y)):
+        for i in range(len(y)):
+            _tanh_backward_at(i, y, dy, dx)
+    else:
+        for i in prange(len(y)):
+            _tanh_backward_at(i, y, dy, dx)
 
 
 def tanh_backward(y, dy, dx):
@@ -102,49 +156,24 @@ def tanh_backward(y, dy, dx):
     _tanh_backward(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-@njit
-def _softmax_row(x, y, row):
-    """Write one row of softmax."""
-    largest = x[row, 0]
-    for i in range(1, x.shape[1]):
-        if not x[row, i] <= largest:  # true for NaN as well, which then spreads to the sum
-            largest = x[row, i]
-    total = x.dtype.type(0)
-    for i in range(x.shape[1]):
-        # y may be x: what is read here is not needed again.
-        y[row, i] = math.exp(x[row, i] - largest)
-        total += y[row, i]
-    for i in range(x.shape[1]):
-        y[row, i] /= total
+@njit(**INNER)
+def _dropout_at(i, x, y, rate, scale, seed):
+    state = seed + np.uint64(0x9E3779B97F4A7C15) * np.uint64(i + 1)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    keep = np.float64(state >> np.uint64(11)) * 2.0**-53 >= rate
+    y[i] = x[i] * scale if keep else x.dtype.type(0)
 
 
-@njit(cache=True, parallel=True)
-def softmax_forward(x, y):
-    """See the contract."""
-    for row in prange(len(x)):
-        _softmax_row(x, y, row)
-
-
-@njit(cache=True, parallel=True)
-def softmax_backward(y, dy, dx):
-    """See the contract."""
-    for row in prange(len(y)):
-        mean = y.dtype.type(0)
-        for i in range(y.shape[1]):
-            mean += dy[row, i] * y[row, i]
-        for i in range(y.shape[1]):
-            dx[row, i] = y[row, i] * (dy[row, i] - mean)
-
-
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _dropout(x, y, rate, scale, seed):
-    for i in prange(len(x)):
-        state = seed + np.uint64(0x9E3779B97F4A7C15) * np.uint64(i + 1)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state ^= state >> np.uint64(31)
-        keep = np.float64(state >> np.uint64(11)) * 2.0**-53 >= rate
-        y[i] = x[i] * scale if keep else 0
+    if is_small(len(x)):
+        for i in range(len(x)):
+            _dropout_at(i, x, y, rate, scale, seed)
+    else:
+        for i in prange(len(x)):
+            _dropout_at(i, x, y, rate, scale, seed)
 
 
 def dropout(x, y, rate, seed):

@@ -5,12 +5,23 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.tasks import INNER, PARALLEL, is_small
 
-@njit(cache=True, parallel=True)
+
+@njit(**INNER)
+def _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov):
+    velocity[i] = momentum * velocity[i] - learning_rate * dw[i]
+    w[i] += momentum * velocity[i] - learning_rate * dw[i] if nesterov else velocity[i]
+
+
+@njit(**PARALLEL)
 def _sgd(w, dw, velocity, learning_rate, momentum, nesterov):
-    for i in prange(len(w)):
-        velocity[i] = momentum * velocity[i] - learning_rate * dw[i]
-        w[i] += momentum * velocity[i] - learning_rate * dw[i] if nesterov else velocity[i]
+    if is_small(len(w)):
+        for i in range(len(w)):
+            _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov)
+    else:
+        for i in prange(len(w)):
+            _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov)
 
 
 def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
@@ -19,11 +30,20 @@ def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
     _sgd(w, dw, velocity, number(learning_rate), number(momentum), bool(nesterov))
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon):
+    mean_square[i] = rho * mean_square[i] + rest * dw[i] * dw[i]
+    w[i] -= learning_rate * dw[i] / np.sqrt(mean_square[i] + epsilon)
+
+
+@njit(**PARALLEL)
 def _rmsprop(w, dw, mean_square, learning_rate, rho, rest, epsilon):
-    for i in prange(len(w)):
-        mean_square[i] = rho * mean_square[i] + rest * dw[i] * dw[i]
-        w[i] -= learning_rate * dw[i] / np.sqrt(mean_square[i] + epsilon)
+    if is_small(len(w)):
+        for i in range(len(w)):
+            _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon)
+    else:
+        for i in prange(len(w)):
+            _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon)
 
 
 def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
@@ -34,12 +54,21 @@ def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
     )
 
 
-@njit(cache=True, parallel=True)
+@njit(**INNER)
+def _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon):
+    mean[i] += (dw[i] - mean[i]) * rest_1
+    mean_square[i] += (dw[i] * dw[i] - mean_square[i]) * rest_2
+    w[i] -= rate * mean[i] / (np.sqrt(mean_square[i]) + epsilon)
+
+
+@njit(**PARALLEL)
 def _adam(w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon):
-    for i in prange(len(w)):
-        mean[i] += (dw[i] - mean[i]) * rest_1
-        mean_square[i] += (dw[i] * dw[i] - mean_square[i]) * rest_2
-        w[i] -= rate * mean[i] / (np.sqrt(mean_square[i]) + epsilon)
+    if is_small(len(w)):
+        for i in range(len(w)):
+            _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon)
+    else:
+        for i in prange(len(w)):
+            _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon)
 
 
 def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon, step):

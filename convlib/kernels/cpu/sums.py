@@ -7,18 +7,14 @@ one task, and the chunks' sums are added in order.
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.tasks import chunk_range
+
 CHUNKS = 64
 
 
 def chunk_count(rows):
     """Return how many chunks so many rows are cut into: at least 64 rows in each."""
     return max(1, min(CHUNKS, rows // 64))
-
-
-@njit
-def chunk_range(chunk, chunks, rows):
-    """Return the first row of a chunk and the one after its last."""
-    return np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
 
 
 @njit(cache=True, parallel=True)
