@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -12,11 +13,17 @@ from convlib import callbacks as callbacks_module
 from convlib import metrics as metrics_module
 from convlib import summary as summary_table
 from convlib.kernels import get_backend
+from convlib.kernels.compiling import notice_compilation
 from convlib.layers import Input, Layer
 from convlib.plan import Parameters, Plan
 from convlib.progress import Progress, checked_verbosity
 
 __all__ = ["Sequential", "load_model"]
+
+# Without a way back only the latest values are kept, so that batches may be larger than in
+# training. Larger ones than these gain no more time.
+_INFERENCE_BATCH = 256
+_INFERENCE_ELEMENTS = 1 << 24  # of the largest layer's output: 64 MB in float32
 
 
 class Sequential:
@@ -57,7 +64,7 @@ class Sequential:
 
     def __getstate__(self):
         """Return what a copy or a pickle needs: everything but the memory of the plans."""
-        return {**vars(self), "_parameters": None, "_training": None, "_prediction": None}
+        return {**vars(self), "_parameters": None, "_training": None, "_inference": {}}
 
     # Building
 
@@ -296,7 +303,8 @@ class Sequential:
     # Plans
 
     def _forget_plans(self):
-        self._parameters = self._training = self._prediction = None
+        self._parameters = self._training = None
+        self._inference: dict[bool, Plan] = {}  # with the loss, and without
 
     def _steps(self):
         return [step for layer in self.layers for step in layer.steps()]
@@ -306,7 +314,7 @@ class Sequential:
         return Plan(steps, self._sample_shape, batch_size, kernels, self.dtype, **options)
 
     def _training_plan(self, batch_size: int) -> Plan:
-        """Return the plan that trains and evaluates."""
+        """Return the plan that trains."""
         if self._parameters is None or not self._parameters.are_current(self.layers):
             self._parameters = Parameters(self.layers, self.dtype)
             self._training = None
@@ -323,11 +331,25 @@ class Sequential:
             self._training = self._plan(steps, batch_size, **options)
         return self._training
 
-    def _prediction_plan(self, batch_size: int) -> Plan:
-        if self._prediction is None or self._prediction.batch_size < batch_size:
-            steps = fusion.fuse(self._steps()) if self._fuse else self._steps()
-            self._prediction = self._plan(steps, batch_size)
-        return self._prediction
+    def _inference_plan(self, samples: int, with_loss: bool) -> Plan:
+        """Return the plan that predicts, or evaluates, so many samples in batches of its own."""
+        size = min(samples, self._inference_batch())
+        plan = self._inference.get(with_loss)
+        if plan is None or plan.batch_size < size:
+            steps = [*self._steps(), self.loss] if with_loss else self._steps()
+            steps = fusion.fuse(steps) if self._fuse else steps
+            loss = steps.pop() if with_loss else None
+            plan = self._inference[with_loss] = self._plan(steps, size, loss=loss)
+        return plan
+
+    def _inference_batch(self) -> int:
+        """Return how many samples to take at once when nothing is kept for a way back.
+
+        Enough to keep all threads busy, but no more than fit into a moderate block of memory.
+        """
+        shapes = [self._sample_shape, *(layer.output_shape[1:] for layer in self.layers)]
+        largest = max(math.prod(shape) for shape in shapes)
+        return max(1, min(_INFERENCE_BATCH, _INFERENCE_ELEMENTS // largest))
 
     # Data
 
@@ -425,6 +447,8 @@ class Sequential:
 
         batch_size = min(batch_size, len(x))
         plan = self._training_plan(batch_size)
+        if validation:
+            validation_plan = self._inference_plan(len(validation[0]), with_loss=True)
         steps = math.ceil(len(x) / batch_size)
         self.history = callbacks_module.History()
         self.stop_training = False
@@ -438,10 +462,10 @@ class Sequential:
             hooks.call("on_epoch_begin", epoch)
             if shuffle:
                 utils.random_generator().shuffle(order)
-            with Progress(steps, f"Epoch {epoch + 1}/{epochs}", verbose) as progress:
+            with _running(steps, f"Epoch {epoch + 1}/{epochs}", verbose) as progress:
                 logs = self._run_epoch(plan, x, y, batch_size, order, epoch, hooks, progress)
                 if validation:
-                    validated = self._evaluate(*validation, batch_size)
+                    validated = self._evaluate(validation_plan, *validation)
                     logs |= {f"val_{name}": value for name, value in validated.items()}
                 progress.finish(logs)
             hooks.call("on_epoch_end", epoch, logs)
@@ -538,7 +562,8 @@ class Sequential:
         ----------
         x, y : arrays
             As for `fit`.
-        batch_size : int, default 32
+        batch_size : int, optional
+            As in Keras; the result does not depend on it, nor does the memory that is used.
         verbose : {'auto', 0, 1, 2}
         return_dict : bool, default False
 
@@ -549,10 +574,11 @@ class Sequential:
             ``return_dict`` always a dict.
         """
         x, y = self._samples_and_targets(x, y, "evaluate")
-        batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
+        checks.count("batch_size", 32 if batch_size is None else batch_size)
         verbose = checked_verbosity(verbose)
-        with Progress(math.ceil(len(x) / batch_size), "Evaluation", verbose) as progress:
-            logs = self._evaluate(x, y, batch_size, progress)
+        plan = self._inference_plan(len(x), with_loss=True)
+        with _running(math.ceil(len(x) / plan.batch_size), "Evaluation", verbose) as progress:
+            logs = self._evaluate(plan, x, y, progress)
             progress.finish(logs)
         return _results(logs, return_dict)
 
@@ -560,12 +586,11 @@ class Sequential:
         """Return loss and metrics of these samples, taken as one batch; see `evaluate`."""
         return self.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=return_dict)
 
-    def _evaluate(self, x, y, batch_size, progress=None):
-        plan = self._training_plan(min(batch_size, len(x)))
+    def _evaluate(self, plan, x, y, progress=None):
         measures = self._resolved_metrics(y)
         total = 0.0
-        for batch, start in enumerate(range(0, len(x), batch_size)):
-            samples = plan.load(x, start, start + batch_size)
+        for batch, start in enumerate(range(0, len(x), plan.batch_size)):
+            samples = plan.load(x, start, start + plan.batch_size)
             plan.forward(samples, training=False)
             y_batch = y[start : start + samples]
             each, prediction = plan.losses(samples, y_batch)
@@ -582,18 +607,19 @@ class Sequential:
         Parameters
         ----------
         x : array (samples, ...)
-        batch_size : int, default 32
+        batch_size : int, optional
+            As in Keras; the result does not depend on it, nor does the memory that is used.
         verbose : {'auto', 0, 1, 2}
             A progress bar (1, 'auto') or nothing.
         """
         x = self._samples(x, "predict")
-        batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
-        plan = self._prediction_plan(min(batch_size, len(x)))
+        checks.count("batch_size", 32 if batch_size is None else batch_size)
+        plan = self._inference_plan(len(x), with_loss=False)
         result = np.empty((len(x), *self.output_shape[1:]), self.dtype)
         bar = 1 if checked_verbosity(verbose) == 1 else 0
-        with Progress(math.ceil(len(x) / batch_size), "Prediction", bar) as progress:
-            for batch, start in enumerate(range(0, len(x), batch_size)):
-                samples = plan.load(x, start, start + batch_size)
+        with _running(math.ceil(len(x) / plan.batch_size), "Prediction", bar) as progress:
+            for batch, start in enumerate(range(0, len(x), plan.batch_size)):
+                samples = plan.load(x, start, start + plan.batch_size)
                 result[start : start + samples] = plan.forward(samples, training=False)
                 progress.update(batch + 1, dict)
         return result
@@ -733,6 +759,13 @@ def load_model(filepath: str | os.PathLike) -> Sequential:
             f"{os.fspath(filepath)} is no model that can be loaded: {error}"
         ) from error
     return model
+
+
+@contextmanager
+def _running(batches, label, verbose):
+    """Give the `Progress` of a run of batches, which also says if kernels must be compiled."""
+    with Progress(batches, label, verbose) as progress, notice_compilation(progress.note):
+        yield progress
 
 
 def _described(thing) -> dict:

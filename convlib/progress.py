@@ -63,6 +63,16 @@ class Progress:
             self._bar.set_postfix_str(describe(logs()), refresh=False)
             self._bar.update(batches - self._bar.n)
 
+    def note(self, text: str) -> None:
+        """Say what is going on now: in the bar, else to those who watch a program's messages.
+
+        A notebook without a bar keeps all that is written, so there nothing is said.
+        """
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif self._verbose and not _in_notebook():
+            print(f"{self._label} - {text}", file=sys.stderr, flush=True)
+
     def finish(self, logs: dict[str, float]) -> None:
         """Print the line that reports on the whole run."""
         self._close()

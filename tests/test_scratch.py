@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 import convlib
-from convlib.kernels import _cache
+from convlib.kernels import _cache, compiling
 from convlib.kernels.scratch import Scratch
 
 requests = st.lists(
@@ -63,6 +65,23 @@ def test_taken_arrays_outlive_growth():
     first.fill(3)
     scratch.take(((100_000,), np.float32))[0].fill(4)
     assert (first == 3).all()
+
+
+def test_asking_again_costs_no_new_arrays_and_holds_no_old_memory():
+    scratch, request = Scratch(), ((100,), np.float32)
+    (first,) = scratch.take(request)
+    assert scratch.take(request)[0] is first
+    scratch.take(((10_000,), np.float32))
+    (moved,) = scratch.take(request)
+    assert not np.shares_memory(moved, first)
+    assert np.shares_memory(moved, scratch.take(((10_000,), np.float32))[0])
+
+
+def test_it_does_not_remember_requests_without_end():
+    scratch = Scratch()
+    for size in range(2000):
+        scratch.take(((size,), np.uint8))
+    assert len(scratch._arrays) <= 256
 
 
 @pytest.fixture
@@ -119,6 +138,98 @@ def test_cache_falls_back_when_nothing_is_writeable(tmp_path, monkeypatch, fresh
     assert directory.parent == tmp_path
     if os.name == "posix":
         assert directory.stat().st_mode & 0o077 == 0
+
+
+def _directory_last_used(folder, days_ago):
+    folder.mkdir(parents=True)
+    (folder / "kernel.nbc").write_bytes(b"code")
+    then = time.time() - days_ago * 24 * 3600
+    os.utime(folder, (then, then))
+    return folder
+
+
+def test_directories_of_former_sources_go_after_a_month(tmp_path, monkeypatch, fresh_cache):
+    monkeypatch.setenv("CONVLIB_CACHE", str(tmp_path))
+    folder = tmp_path / "convlib"
+    old = _directory_last_used(folder / "kernels-old", 31)
+    recent = _directory_last_used(folder / "kernels-recent", 29)
+    in_use = _directory_last_used(folder / "kernels-running", 400)
+    other = _directory_last_used(folder / "datasets", 400)
+    script = "import sys; from convlib.kernels import _cache; from pathlib import Path\n"
+    script += f"_cache._hold(Path({str(in_use)!r})); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        then = time.time() - 400 * 24 * 3600
+        os.utime(in_use, (then, then))  # it has been running for long
+        current = _cache.cache_directory()
+        process.stdin.close()
+    assert {path for path in folder.iterdir()} == {recent, in_use, other, current}
+    assert not old.exists() and (in_use / "kernel.nbc").exists()
+
+
+def test_to_use_a_directory_keeps_it(tmp_path, monkeypatch, fresh_cache):
+    monkeypatch.setenv("CONVLIB_CACHE", str(tmp_path))
+    directory = _cache.cache_directory()
+    os.utime(directory, (0, 0))
+    _cache.cache_directory.cache_clear()
+    assert _cache.cache_directory() == directory
+    assert directory.stat().st_mtime > 1
+
+
+def test_long_compilation_is_noticed_once(monkeypatch):
+    def compile_two():
+        for _ in range(2):
+            njit(lambda x: x + 1)(1)
+
+    said = []
+    monkeypatch.setattr(compiling, "SECONDS_BEFORE_MESSAGE", 0)
+    with compiling.notice_compilation(said.append):
+        assert said == []
+        compile_two()
+    assert said == [compiling.MESSAGE]
+    compile_two()  # nobody is listening any more
+    monkeypatch.setattr(compiling, "SECONDS_BEFORE_MESSAGE", 1e9)
+    with compiling.notice_compilation(said.append):
+        compile_two()
+    assert said == [compiling.MESSAGE]
+
+
+FIRST_STEP = """
+import numpy as np
+from convlib import layers, models
+from convlib.kernels import compiling
+compiling.SECONDS_BEFORE_MESSAGE = 0
+model = models.Sequential([layers.Activation("tanh", input_shape=(3,))])
+model.predict(np.ones((2, 3)), verbose={verbose})
+"""
+
+
+def test_a_model_says_that_it_compiles_when_the_cache_is_empty(tmp_path):
+    def messages(verbose):
+        run = subprocess.run(
+            [sys.executable, "-c", FIRST_STEP.format(verbose=verbose)],
+            env=os.environ | {"CONVLIB_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return run.stderr
+
+    assert messages(verbose=1) == f"Prediction - {compiling.MESSAGE}\n"
+    assert messages(verbose=1) == ""  # the kernel comes from the cache
+
+
+def test_a_silent_model_does_not_say_that_it_compiles(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP.format(verbose=0)],
+        env=os.environ | {"CONVLIB_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout + run.stderr == ""
 
 
 def test_other_peoples_cache_is_left_alone():

@@ -142,6 +142,37 @@ def test_training_allocates_nothing_after_its_first_epoch():
     assert max(growth) < smallest_of_a_hidden_layer / 4, growth
 
 
+def test_asking_works_in_batches_of_its_own_and_reuses_their_memory(monkeypatch):
+    monkeypatch.setattr(models, "_INFERENCE_BATCH", 64)
+    model, (x, labels) = convnet(metrics=["accuracy"], backend="cpu"), images(1000)
+    y = one_hot(labels)
+    predicted, evaluated = model.predict(x, verbose=0), model.evaluate(x, y, verbose=0)
+    plans = dict(model._inference)
+    assert [plan.batch_size for plan in plans.values()] == [64, 64]
+    tracemalloc.start()
+    try:
+        for batch_size in (1, 7, 32, 1000):
+            again = model.predict(x, batch_size=batch_size, verbose=0)
+            np.testing.assert_array_equal(again, predicted)
+            assert model.evaluate(x, y, batch_size=batch_size, verbose=0) == evaluated
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert model._inference == plans
+    # The results themselves, twice, and next to nothing besides; all samples' input is four times
+    # as much.
+    assert peak < 2 * predicted.nbytes + 64 * x[0].nbytes, peak
+
+
+def test_large_images_are_asked_few_at_a_time(monkeypatch):
+    model = convnet(backend="reference")
+    assert model._inference_batch() == models._INFERENCE_BATCH
+    monkeypatch.setattr(models, "_INFERENCE_ELEMENTS", 3 * 6 * 6 * 4)
+    assert model._inference_batch() == 3
+    monkeypatch.setattr(models, "_INFERENCE_ELEMENTS", 1)
+    assert model._inference_batch() == 1
+
+
 def test_a_smaller_last_batch_counts_by_its_samples():
     model, (x, labels) = convnet(optimizer="sgd", backend="reference"), images(10)
     model.optimizer.learning_rate = 0.0

@@ -3,17 +3,26 @@
 import hashlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import numba
 
+try:
+    import fcntl
+except ImportError:  # Windows, which protects open files by itself
+    fcntl = None
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 _WITH_KERNELS = ("kernels/cpu", "datasets")
+_DAYS_KEPT = 30
+_MARK = "in use"  # a file that every process holds open in the directory of its kernels
 
 
 def cache_folder() -> Path:
@@ -51,10 +60,49 @@ def cache_directory() -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
-            return directory
+            pass
+        _hold(directory)
+        _remove_unused(directory)
+        return directory
     except OSError:
         # A shared, predictable folder could hold somebody else's code: take a private one.
         return Path(tempfile.mkdtemp(prefix="convlib-"))
+
+
+_held = []
+
+
+def _hold(directory: Path) -> None:
+    """Note that the directory was used today, and that it is in use until this process ends."""
+    os.utime(directory)
+    mark = open(directory / _MARK, "ab")  # noqa: SIM115, closed when the process ends
+    _held.append(mark)
+    if fcntl:
+        # Where files cannot be locked, nobody can lock them to remove them either.
+        with suppress(OSError):
+            fcntl.flock(mark, fcntl.LOCK_SH)
+
+
+def _remove_unused(current: Path) -> None:
+    """Remove the directories of former sources that nobody has used for a month."""
+    oldest = time.time() - _DAYS_KEPT * 24 * 3600
+    for directory in current.parent.glob("kernels-*"):
+        try:
+            if directory != current and directory.stat().st_mtime < oldest:
+                _remove(directory)
+        except OSError:
+            continue  # in use, somebody else's, or being removed by another process
+    for directory in current.parent.glob("removed-*"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, or raise OSError if a process is using it."""
+    with open(directory / _MARK, "ab") as mark:
+        if fcntl:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Windows refuses to rename a directory while a file in it is open.
+    directory.rename(directory.with_name(f"removed-{directory.name}"))
 
 
 @contextmanager

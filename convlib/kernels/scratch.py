@@ -4,6 +4,8 @@ from math import prod
 
 import numpy as np
 
+_REMEMBERED = 256  # different requests: more than the steps of a network make
+
 
 class Scratch:
     """Work memory for kernels, owned by whoever calls them.
@@ -15,6 +17,7 @@ class Scratch:
 
     def __init__(self):
         self._bytes = np.empty(0, np.uint8)
+        self._arrays: dict[tuple, list[np.ndarray]] = {}
 
     @property
     def nbytes(self) -> int:
@@ -24,14 +27,25 @@ class Scratch:
     def take(self, *requests: tuple[tuple[int, ...], type]) -> list[np.ndarray]:
         """Return one uninitialised array for each ``(shape, dtype)``, aligned to 64 bytes.
 
-        All of an operation's arrays are taken in one call; the next call reuses their memory.
+        All of an operation's arrays are taken in one call; the next call reuses their memory. To
+        ask for the same again, as a training loop does, gives the same arrays and costs little.
         """
+        arrays = self._arrays.get(requests)
+        if arrays is None:
+            arrays = self._place(requests)
+            if len(self._arrays) == _REMEMBERED:
+                self._arrays.clear()
+            self._arrays[requests] = arrays
+        return list(arrays)
+
+    def _place(self, requests):
         offsets, end = [], 0
         for shape, dtype in requests:
             offsets.append(end)
             end += -(-prod(shape) * np.dtype(dtype).itemsize // 64) * 64
         if end + 64 > self._bytes.nbytes:
             self._bytes = np.empty(end + 64, np.uint8)
+            self._arrays.clear()  # they hold the old memory
         start = -self._bytes.ctypes.data % 64
         return [
             np.ndarray(shape, dtype, self._bytes.data, start + offset)
