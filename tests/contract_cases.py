@@ -129,11 +129,36 @@ def winograd_bound(x, w, b, padding, output_size, m):
     return np.where(np.isfinite(bound), (x.shape[3] + 4 * n + 8) * bound, 0)
 
 
+def _plain(before):
+    """Return whether a convolution may be taken by Winograd's way."""
+    geometry = (before.w.shape[:2], before.strides, before.dilation, before.groups)
+    return geometry == ((3, 3), (1, 1), (1, 1), 1)
+
+
+def _convolution(before, after):
+    """Return the larger of the bounds of direct summation and of Winograd's way."""
+    a, bounds = before, _linear(_patch_terms)(before, after)
+    if _plain(a):
+        ways = [winograd_bound(a.x, a.w, a.b, a.padding, a.y.shape[1:3], m) for m in (2, 4)]
+        bounds["y"] = np.fmax.reduce([bounds["y"], *ways])
+    return bounds
+
+
+def _convolution_backward(before, after):
+    """Return the same for the input gradient, which convolves dy with the turned kernel."""
+    a, bounds = before, _linear(_filter_terms)(before, after)
+    if _plain(a):
+        turned = a.w[::-1, ::-1].transpose(0, 1, 3, 2)
+        padding = [(2 - before, 2 - after) for before, after in a.padding]
+        ways = [winograd_bound(a.dy, turned, None, padding, a.dx.shape[1:3], m) for m in (2, 4)]
+        bounds["dx"] = np.fmax.reduce([bounds["dx"], *ways])
+    return bounds
+
+
 def _before_pooling(before, after):
     """Return the bound of a convolution that is pooled, and may be taken by Winograd's way."""
     a, bounds = before, _linear(_patch_terms)(before, after)
-    geometry = (a.w.shape[:2], a.pool_size, a.strides, a.dilation, a.groups)
-    if geometry == ((3, 3), (2, 2), (1, 1), (1, 1), 1):
+    if _plain(a) and a.pool_size == (2, 2):
         n, height, width, filters = after.y.shape
         bound = winograd_bound(a.x, a.w, a.b, a.padding, (2 * height, 2 * width), 2)
         windows = bound.reshape(n, height, 2, width, 2, filters)
@@ -325,10 +350,10 @@ OPERATIONS = {
     "categorical_cross_entropy_backward": Operation(_categorical_cross_entropy_backward, ("dp",)),
     "categorical_cross_entropy_forward": Operation(_categorical_cross_entropy_forward, ("losses",)),
     "col2im": Operation(_linear(lambda a: prod(a.kernel_size)), ("x",)),
-    "conv2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
+    "conv2d_backward_input": Operation(_convolution_backward, ("dx",)),
     "conv2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
-    "conv2d_forward": Operation(_linear(_patch_terms), ("y",)),
-    "conv2d_relu_forward": Operation(_linear(_patch_terms), ("y",)),
+    "conv2d_forward": Operation(_convolution, ("y",)),
+    "conv2d_relu_forward": Operation(_convolution, ("y",)),
     "conv2d_relu_max_pool2d_backward_input": Operation(_linear(_filter_terms), ("dx",)),
     "conv2d_relu_max_pool2d_backward_params": Operation(_linear(_position_terms), ("dw", "db")),
     "conv2d_relu_max_pool2d_forward": Operation(_before_pooling, ("y", "code")),
@@ -447,6 +472,8 @@ CONVOLUTIONS = [
     ("even kernel same", (2, 6, 7, 4), (4, 2), 3, {"padding": "same"}),
     ("same stride 2", (2, 9, 8, 3), (3, 3), 17, {"padding": "same", "strides": (2, 2)}),
     ("same 3x3 32 channels", (2, 7, 7, 32), (3, 3), 32, {"padding": "same"}),
+    # Enough of everything for Winograd's way to be the faster one.
+    ("many patches", (8, 15, 14, 32), (3, 3), 64, {"padding": ((0, 2), (1, 1))}),
     ("image 1x1", (3, 1, 1, 10), (1, 1), 10, {}),
     ("image 1x1 same", (1, 1, 1, 3), (3, 3), 2, {"padding": "same"}),
     ("kernel as large as image", (2, 5, 4, 3), (5, 4), 33, {}),
@@ -648,6 +675,7 @@ FUSED = [
     ("whole vectors, dilated", (1, 11, 11, 16), (3, 3), 18, (2, 2), {"dilation": (2, 1)}),
     ("whole vectors, groups", (2, 8, 8, 32), (3, 3), 20, (2, 2), {"groups": 2}),
     ("more than six vectors in a run", (2, 8, 8, 40), (4, 3), 5, (2, 2), {}),
+    ("many patches", (8, 13, 12, 32), (3, 3), 64, (2, 2), {"padding": ((0, 0), (2, 1))}),
     ("not square", (2, 9, 12, 3), (3, 5), 5, (3, 2), {}),
     (
         "stride and dilation",

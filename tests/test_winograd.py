@@ -170,19 +170,114 @@ def test_the_first_of_equal_windows_wins_although_sums_are_rounded():
         assert set(np.unique(code)) <= {*always_first, winograd.CLIPPED}
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("this machine runs Numba with a single thread")
-    x, w, b = random(37, 13, 13, 17), random(3, 3, 17, 64), random(64)
-    results, before = [], numba.get_num_threads()
+def convolved(x, w, b, m, padding=NO_PADDING, is_rectified=False):
+    """Return the plain convolution, by Winograd's way with m × m outputs to a patch."""
+    size = [length + sum(pad) - 2 for length, pad in zip(x.shape[1:3], padding, strict=True)]
+    y = np.full((len(x), *size, w.shape[3]), np.nan, x.dtype)
+    winograd.conv2d_forward(x, w, b, y, padding, m, is_rectified, Scratch())
+    return y
+
+
+def assert_convolved_within_bound(x, w, b, m, padding=NO_PADDING):
+    y = convolved(x, w, b, m, padding)
+    size = y.shape[1:3]
+    expected = before_pooling(*wide(x, w, b), size, padding)
+    bound = winograd_bound(*wide(x, w, b), padding, size, m) * np.finfo(x.dtype).eps
+    assert (np.abs(y - expected) <= bound).all()
+    np.testing.assert_array_equal(convolved(x, w, b, m, padding, True), np.maximum(y, 0))
+
+
+each_m = pytest.mark.parametrize("m", [2, 4])
+
+
+@each_m
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(3, 3), (4, 9), (5, 6), (7, 5), (8, 8), (13, 14)])
+def test_outputs_are_within_the_bound(size, dtype, m):
+    x = random(5, *size, 32, dtype=dtype)
+    w, b = random(3, 3, 32, 64, dtype=dtype), random(64, dtype=dtype)
+    assert_convolved_within_bound(x, w, b, m)
+
+
+@each_m
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 8, 9])
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 2), (2, 3)), ((4, 0), (1, 5))])
+def test_images_of_any_size_may_be_padded(size, padding, m):
+    x, w, b = random(1, size, 10 - size, 17), random(3, 3, 17, 33), random(33)
+    assert_convolved_within_bound(x, w, b, m, padding)
+
+
+@each_m
+@pytest.mark.parametrize("channels", [(1, 1), (3, 16), (16, 40), (31, 65), (64, 256)])
+def test_channels_need_not_fill_vectors_of_plain_outputs(channels, m):
+    inputs, filters = channels
+    assert_convolved_within_bound(random(3, 6, 7, inputs), random(3, 3, inputs, filters), None, m)
+
+
+@each_m
+@pytest.mark.parametrize("padding", [NO_PADDING, ((1, 1), (1, 1)), ((3, 0), (2, 4))])
+def test_the_input_gradient_is_within_the_bound(padding, m):
+    dx, w = np.full((3, 9, 8, 20), np.nan, np.float32), random(3, 3, 20, 48)
+    size = [length + sum(pad) - 2 for length, pad in zip(dx.shape[1:3], padding, strict=True)]
+    dy = random(3, *size, 48)
+    winograd.conv2d_backward_input(dy, w, dx, padding, m, Scratch())
+    expected = np.empty(dx.shape)
+    reference.conv2d_backward_input(*wide(dy, w), expected, (1, 1), padding, (1, 1), 1, None)
+    turned = w[::-1, ::-1].transpose(0, 1, 3, 2)
+    full = [(2 - before, 2 - after) for before, after in padding]
+    bound = winograd_bound(*wide(dy, turned), None, full, dx.shape[1:3], m)
+    assert (np.abs(dx - expected) <= bound * np.finfo(np.float32).eps).all()
+
+
+@each_m
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_plain_outputs_that_see_only_finite_numbers_stay_finite(value, m):
+    x, w, b = random(4, 9, 8, 16), random(3, 3, 16, 40), random(40)
+    x.flat[[7, 1900, 3333]] = value
+    with np.errstate(invalid="ignore"):
+        expected = before_pooling(*wide(x, w, b), (7, 6), NO_PADDING)
+    y = convolved(x, w, b, m)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(y), np.isinf(expected))
+
+
+def with_threads(threads, function, *arguments):
+    before = numba.get_num_threads()
     try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            results.append(pooled(fast, x, w, b))
+        numba.set_num_threads(threads)
+        return function(*arguments)
     finally:
         numba.set_num_threads(before)
-    for one, two in zip(*results, strict=True):
-        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba has a single thread here")
+def test_bits_do_not_depend_on_the_number_of_threads():
+    x, w, b = random(37, 13, 13, 17), random(3, 3, 17, 257), random(257)
+    for function, m in (
+        (convolved, 2),
+        (convolved, 4),
+        (lambda x, w, b, _: pooled(fast, x, w, b), 2),
+    ):
+        one, two = (with_threads(threads, function, x, w, b, m) for threads in (1, 2))
+        for first, second in zip(one, two, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_the_choice_depends_on_shapes_and_suits_no_other_geometry():
+    images, dtype = (8, 56, 56, 64), np.dtype(np.float32)
+    plain = ((3, 3), (1, 1), (1, 1), 1)
+    assert winograd.best_patch(images, images, *plain, dtype) == 4
+    assert winograd.best_patch((1, 3, 3, 64), (1, 1, 1, 64), *plain, dtype) == winograd.DIRECTLY
+    for other in (
+        ((5, 5), (1, 1), (1, 1), 1),
+        ((3, 3), (2, 2), (1, 1), 1),
+        ((3, 3), (1, 1), (2, 1), 1),
+        ((3, 3), (1, 1), (1, 1), 2),
+    ):
+        assert winograd.best_patch(images, images, *other, dtype) == winograd.DIRECTLY
+        assert not winograd.wins_before_pooling(
+            images, (*other[0], 64, 64), (27, 27), (2, 2), *other[1:], dtype
+        )
 
 
 def test_the_bound_is_tight_enough_to_see_a_wrong_pixel():

@@ -5,6 +5,7 @@ Forward and the input gradient are correlations, the parameter gradient is a sum
 `regions` of windows, and a dense layer is a convolution with a kernel of 1×1.
 """
 
+from convlib.kernels.cpu import winograd
 from convlib.kernels.cpu.correlation import correlate
 from convlib.kernels.cpu.outer_products import add_outer_products
 from convlib.kernels.cpu.regions import backward_input_plan, dense_plan, forward_plan
@@ -12,18 +13,25 @@ from convlib.kernels.cpu.regions import backward_input_plan, dense_plan, forward
 
 def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Compute tiles of windows × output channels; see the module's text and the contract."""
+    if m := winograd.best_patch(x.shape, y.shape, w.shape[:2], strides, dilation, groups, x.dtype):
+        return winograd.conv2d_forward(x, w, b, y, padding, m, False, scratch)
     plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
     correlate(plan, x, w, b, y, False, False, scratch)
 
 
 def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Cut tiles off below zero before they are stored; see the contract."""
+    if m := winograd.best_patch(x.shape, y.shape, w.shape[:2], strides, dilation, groups, x.dtype):
+        return winograd.conv2d_forward(x, w, b, y, padding, m, True, scratch)
     plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
     correlate(plan, x, w, b, y, False, True, scratch)
 
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
     """Correlate dy with the flipped, transposed kernel, phase by phase of the strides."""
+    window = (w.shape[:2], strides, dilation, groups)
+    if m := winograd.best_patch(dy.shape, dx.shape, *window, dy.dtype):
+        return winograd.conv2d_backward_input(dy, w, dx, padding, m, scratch)
     plan = backward_input_plan(
         dy.shape, w.shape, dx.shape, strides, padding, dilation, groups, dy.dtype
     )

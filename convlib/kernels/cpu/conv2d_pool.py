@@ -198,7 +198,7 @@ def conv2d_relu_max_pool2d_forward(
     """Let the pixels of each pooling window compete; see the module's text and the contract."""
     if y.size == 0:
         return
-    window = (pool_size, strides, dilation, groups)
+    window = (pool_size, strides, dilation, groups, x.dtype)
     if winograd.wins_before_pooling(x.shape, w.shape, y.shape[1:3], *window):
         winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch)
         return

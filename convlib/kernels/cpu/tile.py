@@ -507,8 +507,8 @@ def tile_store_grid(typing_context, acc, y, first, steps, limits):
 
 
 @intrinsic
-def tile_transpose(typing_context, operand):
-    """Return the tile with rows and columns exchanged; this moves nothing."""
+def tile_exchange(typing_context, operand):
+    """Return the tile with rows and columns of vectors exchanged, which moves nothing."""
     tile, result_tile = operand, Tile(operand.dtype, operand.columns, operand.rows)
 
     def code(context, builder, signature, arguments):
@@ -519,6 +519,24 @@ def tile_transpose(typing_context, operand):
         return result
 
     return result_tile(operand), code
+
+
+@intrinsic
+def tile_relu(typing_context, acc):
+    """Return the tile with zeros for what is not above zero; NaN stays NaN."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        (result,) = arguments
+        zeros = ir.Constant(tile.vector, None)
+        for _, _, index in tile.entries():
+            entry = builder.extract_value(result, index)
+            is_cut_off = builder.fcmp_ordered("<=", entry, zeros)
+            entry = builder.select(is_cut_off, zeros, entry)
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc), code
 
 
 @intrinsic
@@ -808,24 +826,6 @@ def tile_store_rows(typing_context, acc, y, offsets, shift, channels):
         return context.get_dummy_value()
 
     return types.void(acc, y, offsets, shift, channels), code
-
-
-@intrinsic
-def tile_relu(typing_context, acc):
-    """Return the tile with zeros for what is not above zero; NaN stays NaN."""
-    tile = acc
-
-    def code(context, builder, signature, arguments):
-        (result,) = arguments
-        zeros = ir.Constant(tile.vector, None)
-        for _, _, index in tile.entries():
-            entry = builder.extract_value(result, index)
-            is_cut_off = builder.fcmp_ordered("<=", entry, zeros)
-            entry = builder.select(is_cut_off, zeros, entry)
-            result = builder.insert_value(result, entry, index)
-        return result
-
-    return tile(acc), code
 
 
 @intrinsic

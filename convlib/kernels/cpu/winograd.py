@@ -9,10 +9,10 @@ n·n products replace 9·m·m of them: 16 instead of 36 for m = 2, 36 instead of
 sum over input channels is taken before the last step, once for all outputs, which leaves n·n
 matrix products, one for each element ξ of the n×n grid:
 
-    V[ξ, p, c] = (Bᵀ d B)[ξ]     of patch p and input channel c
+    V[p, ξ, c] = (Bᵀ d B)[ξ]     of patch p and input channel c
     U[ξ, c, o] = (G g Gᵀ)[ξ]     of input channel c and output channel o
-    M[ξ, p, o] = Σ_c V[ξ, p, c] · U[ξ, c, o]
-    Y[p, o]    = Aᵀ M[:, p, o] A
+    M[p, ξ, o] = Σ_c V[p, ξ, c] · U[ξ, c, o]
+    Y[p, o]    = Aᵀ M[p, :, o] A
 
 Blocking: U is computed once per call. Then a task takes a block of patches, so few that their V and
 M stay in the second-level cache, writes V, multiplies with register tiles of `ROWS` patches × a few
@@ -43,28 +43,32 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.sums import chunk_range
 from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
     lanes,
+    tile_exchange,
     tile_fma,
     tile_is_finite,
     tile_load_grid,
+    tile_relu,
     tile_rows_of,
     tile_store,
     tile_store_grid,
     tile_store_maximum,
     tile_transform,
-    tile_transpose,
     tile_zero,
     vector_lanes,
 )
 
 CLIPPED = 255
+DIRECTLY = 0  # the m of a convolution that is better not taken this way
+FEWEST_TASKS = 8
 BLOCK_BYTES = 1 << 18  # of V and M together: several fit in a second-level cache
-# Below these the transforms cost more than the products that they save.
-FEWEST_CHANNELS = 16
-FEWEST_PATCHES = 48
+# What transforming costs, counted in multiply-adds of a vector, as measured with AVX-512: for each
+# vector of a patch's input channels, of its output channels, and of the kernel.
+COSTS = {2: (250, 100, 800), 4: (1000, 430, 1800)}
 
 # Evaluation at the points 0, 1, −1 and ∞, and for m = 4 at 2 and −2 as well.
 INPUT = {
@@ -115,14 +119,15 @@ class Geometry(NamedTuple):
     patches: int  # of all images
     down: int  # patches of an image
     across: int
-    block: int  # patches that are transformed before they are multiplied, a multiple of ROWS
+    block: int  # patches of a task, a multiple of ROWS
+    splits: int  # parts of the panels, each a task of its own
     depth: int  # input channels in whole vectors
     columns: int  # of a register tile
     panel: int  # output channels of a register tile
     panels: int
-    v_size: int  # numbers in V for one ξ
-    u_size: int
-    m_size: int
+    v_step: int  # from one ξ to the next in V, U and M
+    u_step: int
+    m_step: int
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +141,8 @@ def _geometry(outputs_across, x_shape, filters, output_size, padding, dtype):
     patch_bytes = (outputs_across + 2) ** 2 * (depth + panels * panel) * dtype.itemsize
     patches = images * down * across
     block = max(8, BLOCK_BYTES // (patch_bytes * ROWS)) * ROWS
-    # A vector more for each ξ: else a patch's n·n vectors would share a few sets of the cache.
+    splits = min(panels, max(1, FEWEST_TASKS // -(-patches // block)))
+    # A vector more than needed: else what belongs to one patch would share a few sets of the cache.
     return Geometry(
         outputs_across,
         height,
@@ -150,43 +156,35 @@ def _geometry(outputs_across, x_shape, filters, output_size, padding, dtype):
         down,
         across,
         block,
+        splits,
         depth,
         columns,
         panel,
         panels,
-        v_size=block * depth + lane_count,
-        u_size=panels * channels * panel + lane_count,
-        m_size=block * panels * panel + lane_count,
+        v_step=depth + lane_count,
+        u_step=panels * channels * panel + lane_count,
+        m_step=panels * panel + lane_count,
     )
-
-
-def _both_ways(matrix):
-    """Return the function that computes ``matrix · d · matrixᵀ`` of a tile d."""
-    transform = tile_transform(matrix)
-
-    @njit
-    def both_ways(d):
-        return tile_transpose(transform(tile_transpose(transform(d))))
-
-    return both_ways
 
 
 def _transforms(m):
     """Return the functions that transform patches and kernels, a vector of channels each."""
     n = m + 2
-    input_both_ways, kernel_both_ways = _both_ways(INPUT[m]), _both_ways(KERNEL[m])
+    from_input, from_kernel = tile_transform(INPUT[m]), tile_transform(KERNEL[m])
 
     @njit
-    def transform_input(x, start, down, across, v, target, size):
+    def transform_input(x, start, down, across, v, target, step):
         d = tile_load_grid(tile_zero(x, n, n), x, start, down, across)
-        limits = (n, n, vector_lanes(x))
-        tile_store_grid(input_both_ways(d), v, target, (n * size, size), limits)
+        columns = from_input(d)
+        patch = tile_exchange(from_input(tile_exchange(columns)))
+        tile_store_grid(patch, v, target, (n * step, step), (n, n, vector_lanes(x)))
 
     @njit
-    def transform_kernel(w, start, down, across, u, target, size):
+    def transform_kernel(w, start, down, across, u, target, step):
         g = tile_load_grid(tile_zero(w, 3, 3), w, start, down, across)
-        limits = (n, n, vector_lanes(w))
-        tile_store_grid(kernel_both_ways(g), u, target, (n * size, size), limits)
+        columns = from_kernel(g)
+        kernel = tile_exchange(from_kernel(tile_exchange(columns)))
+        tile_store_grid(kernel, u, target, (n * step, step), (n, n, vector_lanes(w)))
 
     return transform_input, transform_kernel
 
@@ -201,24 +199,38 @@ def _weight(w, u, v, c, o, is_transposed):
     return w[2 - u, 2 - v, o, c] if is_transposed else w[u, v, c, o]
 
 
+@njit
+def _copy_weights(w, c, first, is_transposed, geometry, weights, lane_count):
+    """Copy 3×3 weights for a vector of output channels, filled with zeros."""
+    count = min(lane_count, geometry.filters - first)
+    for u in range(3):
+        for v in range(3):
+            part = weights[(3 * u + v) * lane_count :]
+            for lane in range(count):
+                part[lane] = _weight(w, u, v, c, first + lane, is_transposed)
+            for lane in range(max(0, count), lane_count):
+                part[lane] = 0
+
+
 @njit(cache=True, parallel=True)
-def _transform_kernel(w, is_transposed, geometry, transformed, work):
+def _transform_kernel(w, is_transposed, geometry, transformed, memory):
     """Write U (ξ, panel, channel, output channel of the panel), filled with zeros."""
     panel, lane_count = geometry.panel, vector_lanes(w)
+    flat = w.reshape(-1)
     for index in prange(geometry.panels * geometry.channels):
         item = np.int64(index)  # prange counts in uint64
-        first, c = divmod(item, geometry.channels)
-        first *= panel
-        kernel = work[numba.get_thread_id()]
-        for u in range(3):
-            for v in range(3):
-                for lane in range(panel):
-                    o = first + lane
-                    value = _weight(w, u, v, c, o, is_transposed) if o < geometry.filters else 0.0
-                    kernel[(u * 3 + v) * panel + lane] = value
+        block, c = divmod(item, geometry.channels)
+        weights = memory[numba.get_thread_id()]
         for lane in range(0, panel, lane_count):
+            o = block * panel + lane
+            if is_transposed or o + lane_count > geometry.filters:
+                _copy_weights(w, c, o, is_transposed, geometry, weights, lane_count)
+                source, start, across = weights, 0, lane_count
+            else:
+                across = geometry.channels * geometry.filters
+                source, start = flat, c * geometry.filters + o
             target = item * panel + lane
-            arguments = (kernel, lane, 3 * panel, panel, transformed, target, geometry.u_size)
+            arguments = (source, start, 3 * across, across, transformed, target, geometry.u_step)
             if geometry.outputs_across == 2:
                 _transform_kernel_2(*arguments)
             else:
@@ -238,21 +250,20 @@ def _copy_patch(x, image, top, left, size, geometry, patch):
     """Copy size × size pixels, rows of ``depth`` numbers; beyond the border they are zeros."""
     for i in range(size):
         for j in range(size):
-            target = (i * size + j) * geometry.depth
+            target = patch[(i * size + j) * geometry.depth :]
             row, column = top + i, left + j
             if 0 <= row < geometry.height and 0 <= column < geometry.width:
                 pixel = (image * geometry.height + row) * geometry.width + column
-                source = pixel * geometry.channels
+                source = x[pixel * geometry.channels :]
                 for c in range(geometry.channels):
-                    patch[target + c] = x[source + c]
+                    target[c] = source[c]
             else:
-                for c in range(geometry.channels):
-                    patch[target + c] = 0
+                target[: geometry.channels] = 0
 
 
 @njit
 def _transform_patches(x, first, last, geometry, transformed, patch_memory):
-    """Write V (ξ, patch, channel) of a block of patches."""
+    """Write V (patch, ξ, channel) of a block of patches."""
     m = geometry.outputs_across
     n = m + 2
     for patch in range(first, last):
@@ -268,10 +279,10 @@ def _transform_patches(x, first, last, geometry, transformed, patch_memory):
         else:
             _copy_patch(x, image, top, left, n, geometry, patch_memory)
             source, across, down, start = patch_memory, geometry.depth, n * geometry.depth, 0
-        target = (patch - first) * geometry.depth
+        target = (patch - first) * n * n * geometry.v_step
         for c in range(0, geometry.depth, vector_lanes(x)):
-            size = geometry.v_size
-            arguments = (source, start + c, down, across, transformed, target + c, size)
+            step = geometry.v_step
+            arguments = (source, start + c, down, across, transformed, target + c, step)
             if m == 2:
                 _transform_input_2(*arguments)
             else:
@@ -282,30 +293,31 @@ def _multiply(columns):
     """Return the function that multiplies a block, with tiles of so many columns."""
 
     @njit
-    def multiply(v, u, starts, count, geometry, product):
-        depth, width = geometry.depth, geometry.panels * geometry.panel
-        for xi in range((geometry.outputs_across + 2) ** 2):
-            for panel in range(geometry.panels):
+    def multiply(v, u, starts, count, some_panels, geometry, product):
+        grid, row_length = (geometry.outputs_across + 2) ** 2, geometry.panels * geometry.panel
+        v_patch, m_patch = grid * geometry.v_step, grid * geometry.m_step
+        for xi in range(grid):
+            for panel in range(*some_panels):
+                first, final = xi * geometry.v_step, count - 1
+                channel = panel * geometry.panel
                 for patch in range(0, count, ROWS):
                     # The last tile may be shorter; its spare rows repeat the last patch.
-                    first, final = xi * geometry.v_size, count - 1
                     patches = (
-                        first + patch * depth,
-                        first + min(patch + 1, final) * depth,
-                        first + min(patch + 2, final) * depth,
-                        first + min(patch + 3, final) * depth,
-                        first + min(patch + 4, final) * depth,
-                        first + min(patch + 5, final) * depth,
+                        first + patch * v_patch,
+                        first + min(patch + 1, final) * v_patch,
+                        first + min(patch + 2, final) * v_patch,
+                        first + min(patch + 3, final) * v_patch,
+                        first + min(patch + 4, final) * v_patch,
+                        first + min(patch + 5, final) * v_patch,
                     )
-                    channel = panel * geometry.panel
-                    weights = xi * geometry.u_size + channel * geometry.channels
-                    acc = tile_rows_of(starts, xi * width + channel, ROWS, columns)
+                    acc = tile_rows_of(starts, xi * row_length + channel, ROWS, columns)
+                    weights = xi * geometry.u_step + channel * geometry.channels
                     for c in range(geometry.channels):
                         acc = tile_fma(acc, v, patches, c, u, weights)
                         weights += geometry.panel
-                    target = xi * geometry.m_size + patch * width + channel
+                    target = patch * m_patch + xi * geometry.m_step + channel
                     # Spare rows are stored as well: a block of M is a multiple of ROWS.
-                    tile_store(acc, product, target, width, ROWS, columns * vector_lanes(v))
+                    tile_store(acc, product, target, m_patch, ROWS, columns * vector_lanes(v))
 
     return multiply
 
@@ -314,13 +326,13 @@ _multiply_1, _multiply_2, _multiply_4 = (_multiply(columns) for columns in (1, 2
 
 
 @njit
-def _multiply_block(v, u, starts, count, geometry, product):
+def _multiply_block(v, u, starts, count, some_panels, geometry, product):
     if geometry.columns == 1:
-        _multiply_1(v, u, starts, count, geometry, product)
+        _multiply_1(v, u, starts, count, some_panels, geometry, product)
     elif geometry.columns == 2:
-        _multiply_2(v, u, starts, count, geometry, product)
+        _multiply_2(v, u, starts, count, some_panels, geometry, product)
     else:
-        _multiply_4(v, u, starts, count, geometry, product)
+        _multiply_4(v, u, starts, count, some_panels, geometry, product)
 
 
 @njit
@@ -347,37 +359,111 @@ def _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels):
                             pixels[target + o] += factor * weight
 
 
-_output_both_ways_2, _output_both_ways_4 = _both_ways(OUTPUT[2]), _both_ways(OUTPUT[4])
+def _store(m):
+    """Return the function that writes the outputs of a block of patches."""
+    n = m + 2
+    to_output = tile_transform(OUTPUT[m])
+
+    @njit
+    def store(
+        x, w, is_transposed, is_rectified, starts, product, patches, filters, geometry, pixels, y
+    ):
+        row_length, step = geometry.panels * geometry.panel, geometry.m_step
+        y_row = geometry.output_width * geometry.filters
+        steps = (y_row, geometry.filters)
+        first, last = patches
+        for patch in range(first, last):
+            image, row, column = _place(patch, geometry)
+            target = (image * geometry.output_height + row * m) * y_row
+            target += column * m * geometry.filters
+            limits = (geometry.output_height - row * m, geometry.output_width - column * m)
+            is_finite = True
+            for o in range(filters[0], filters[1], vector_lanes(x)):
+                source = (patch - first) * n * n * step + o
+                transformed = tile_load_grid(tile_zero(x, n, n), product, source, n * step, step)
+                columns = to_output(transformed)
+                outputs = tile_exchange(to_output(tile_exchange(columns)))
+                is_finite &= tile_is_finite(outputs)
+                if is_rectified:
+                    outputs = tile_relu(outputs)
+                tile_store_grid(outputs, y, target + o, steps, (*limits, geometry.filters - o))
+            if not is_finite:
+                _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels)
+                for o in range(filters[0], filters[1], vector_lanes(x)):
+                    outputs = tile_load_grid(
+                        tile_zero(x, m, m), pixels, o, m * row_length, row_length
+                    )
+                    if is_rectified:
+                        outputs = tile_relu(outputs)
+                    tile_store_grid(outputs, y, target + o, steps, (*limits, geometry.filters - o))
+
+    return store
+
+
+_store_2, _store_4 = _store(2), _store(4)
+_to_output_2 = tile_transform(OUTPUT[2])
+
+
+@njit
+def _store_maxima(x, w, starts, product, patches, filters, geometry, pixels, y, code):
+    """Write maxima and codes of a block of patches, each of which is one pooling window."""
+    row_length, step = geometry.panels * geometry.panel, geometry.m_step
+    first, last = patches
+    for patch in range(first, last):
+        is_finite = True
+        for o in range(filters[0], filters[1], vector_lanes(x)):
+            source = (patch - first) * 16 * step + o
+            transformed = tile_load_grid(tile_zero(x, 4, 4), product, source, 4 * step, step)
+            columns = _to_output_2(transformed)
+            outputs = tile_exchange(_to_output_2(tile_exchange(columns)))
+            is_finite &= tile_is_finite(outputs)
+            target, channels = patch * geometry.filters + o, geometry.filters - o
+            tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
+        if not is_finite:
+            _convolve_directly(x, w, False, starts, patch, geometry, pixels)
+            for o in range(filters[0], filters[1], vector_lanes(x)):
+                outputs = tile_load_grid(tile_zero(x, 2, 2), pixels, o, 2 * row_length, row_length)
+                target, channels = patch * geometry.filters + o, geometry.filters - o
+                tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
+
+
+@njit
+def _multiply_task(task, x, geometry, u, starts, v, product, patch_memory):
+    """Write M for a task's patches and panels; return the patches and the output channels."""
+    block, split = divmod(task, geometry.splits)
+    first = block * geometry.block
+    last = min(first + geometry.block, geometry.patches)
+    panels = chunk_range(split, geometry.splits, geometry.panels)
+    _transform_patches(x, first, last, geometry, v, patch_memory)
+    _multiply_block(v, u, starts, last - first, panels, geometry, product)
+    last_filter = min(geometry.filters, panels[1] * geometry.panel)
+    return (first, last), (panels[0] * geometry.panel, last_filter)
 
 
 @njit(cache=True, parallel=True)
-def _pooled(x, w, geometry, u, starts, y, code, v_memory, m_memory, memory):
-    row_length, lane_count = geometry.panels * geometry.panel, vector_lanes(x)
-    grid = (4 * geometry.m_size, geometry.m_size)
-    for index in prange(-(-geometry.patches // geometry.block)):
-        first = np.int64(index) * geometry.block  # prange counts in uint64
-        last = min(first + geometry.block, geometry.patches)
+def _convolve(
+    x, w, is_transposed, is_rectified, geometry, u, starts, y, v_memory, m_memory, memory
+):
+    for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
+        task = np.int64(index)  # prange counts in uint64
         thread = numba.get_thread_id()
         v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
-        _transform_patches(x, first, last, geometry, v, pixels)
-        _multiply_block(v, u, starts, last - first, geometry, product)
-        for patch in range(first, last):
-            is_finite = True
-            for o in range(0, geometry.filters, lane_count):
-                source = (patch - first) * row_length + o
-                transformed = tile_load_grid(tile_zero(x, 4, 4), product, source, *grid)
-                outputs = _output_both_ways_2(transformed)
-                is_finite &= tile_is_finite(outputs)
-                target, channels = patch * geometry.filters + o, geometry.filters - o
-                tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
-            if not is_finite:
-                _convolve_directly(x, w, False, starts, patch, geometry, pixels)
-                for o in range(0, geometry.filters, lane_count):
-                    outputs = tile_load_grid(
-                        tile_zero(x, 2, 2), pixels, o, 2 * row_length, row_length
-                    )
-                    target, channels = patch * geometry.filters + o, geometry.filters - o
-                    tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
+        patches, filters = _multiply_task(task, x, geometry, u, starts, v, product, pixels)
+        flags = (is_transposed, is_rectified)
+        if geometry.outputs_across == 2:
+            _store_2(x, w, *flags, starts, product, patches, filters, geometry, pixels, y)
+        else:
+            _store_4(x, w, *flags, starts, product, patches, filters, geometry, pixels, y)
+
+
+@njit(cache=True, parallel=True)
+def _convolve_and_pool(x, w, geometry, u, starts, y, code, v_memory, m_memory, memory):
+    for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
+        task = np.int64(index)
+        thread = numba.get_thread_id()
+        v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
+        patches, filters = _multiply_task(task, x, geometry, u, starts, v, product, pixels)
+        _store_maxima(x, w, starts, product, patches, filters, geometry, pixels, y, code)
 
 
 def _requests(geometry, dtype):
@@ -385,10 +471,10 @@ def _requests(geometry, dtype):
     n = geometry.outputs_across + 2
     threads = numba.get_num_threads()
     return (
-        ((n * n * geometry.u_size,), dtype),
+        ((n * n * geometry.u_step,), dtype),
         ((n * n, geometry.panels * geometry.panel), dtype),
-        ((threads, n * n * geometry.v_size), dtype),
-        ((threads, n * n * geometry.m_size), dtype),
+        ((threads, geometry.block * n * n * geometry.v_step), dtype),
+        ((threads, geometry.block * n * n * geometry.m_step), dtype),
         ((threads, n * n * max(geometry.depth, geometry.panels * geometry.panel)), dtype),
     )
 
@@ -401,13 +487,59 @@ def _prepare(geometry, w, is_transposed, b, u, starts, memory):
         starts[geometry.outputs_across + 3, : geometry.filters] = b
 
 
-def wins_before_pooling(x_shape, w_shape, pooled_size, pool_size, strides, dilation, groups):
+def convolve(x, w, b, y, padding, outputs_across, is_transposed, is_rectified, scratch):
+    """Convolve with the kernel, or with the flipped and transposed one; see the module's text."""
+    filters = w.shape[2] if is_transposed else w.shape[3]
+    geometry = _geometry(outputs_across, x.shape, filters, y.shape[1:3], padding, x.dtype)
+    u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
+    _prepare(geometry, w, is_transposed, b, u, starts, memory)
+    _convolve(
+        *(x.reshape(-1), w, is_transposed, is_rectified, geometry, u, starts.reshape(-1)),
+        *(y.reshape(-1), v, product, memory),
+    )
+
+
+def _cost(m, images, channels, filters, output_size, lane_count):
+    """Return the multiply-adds of vectors that a convolution costs, by this way or directly."""
+    vectors = -(-filters // lane_count)
+    if m == DIRECTLY:
+        return 9 * images * output_size[0] * output_size[1] * channels * vectors
+    to_v, from_m, to_u = COSTS[m]
+    patches = images * -(-output_size[0] // m) * -(-output_size[1] // m)
+    products = (m + 2) ** 2 * patches * channels * vectors
+    transforms = patches * (to_v * -(-channels // lane_count) + from_m * vectors)
+    return products + transforms + to_u * channels * vectors
+
+
+@lru_cache(maxsize=1024)
+def best_patch(x_shape, y_shape, kernel_size, strides, dilation, groups, dtype):
+    """Return the m with which this way is fastest, or `DIRECTLY`; from the shapes alone."""
+    if (kernel_size, strides, dilation, groups) != ((3, 3), (1, 1), (1, 1), 1):
+        return DIRECTLY
+    sizes = (x_shape[0], x_shape[3], y_shape[3], y_shape[1:3], lanes(dtype))
+    return min((DIRECTLY, 2, 4), key=lambda m: _cost(m, *sizes))
+
+
+def conv2d_forward(x, w, b, y, padding, m, is_rectified, scratch):
+    """Convolve with patches of m × m outputs, cut off below zero if so wanted."""
+    convolve(x, w, b, y, padding, m, False, is_rectified, scratch)
+
+
+def conv2d_backward_input(dy, w, dx, padding, m, scratch):
+    """Convolve dy, with all the padding that its windows need, with the turned kernel."""
+    full = tuple((2 - before, 2 - after) for before, after in padding)
+    convolve(dy, w, None, dx, full, m, True, False, scratch)
+
+
+@lru_cache(maxsize=1024)
+def wins_before_pooling(x_shape, w_shape, pooled_size, pool_size, strides, dilation, groups, dtype):
     """Return whether `conv2d_relu_max_pool2d_forward` takes a call, and is the faster way."""
-    is_suitable = (
-        w_shape[:2] == (3, 3) and strides == dilation == (1, 1) and groups == 1
-    ) and pool_size == (2, 2)
-    patches = x_shape[0] * pooled_size[0] * pooled_size[1]
-    return is_suitable and min(w_shape[2:]) >= FEWEST_CHANNELS and patches >= FEWEST_PATCHES
+    geometry = (w_shape[:2], pool_size, strides, dilation, groups)
+    if geometry != ((3, 3), (2, 2), (1, 1), (1, 1), 1):
+        return False
+    size = (2 * pooled_size[0], 2 * pooled_size[1])
+    sizes = (x_shape[0], *w_shape[2:], size, lanes(dtype))
+    return _cost(2, *sizes) < _cost(DIRECTLY, *sizes)
 
 
 def conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch):
@@ -416,7 +548,7 @@ def conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch):
     geometry = _geometry(2, x.shape, w.shape[3], output_size, padding, x.dtype)
     u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
     _prepare(geometry, w, False, b, u, starts, memory)
-    _pooled(
+    _convolve_and_pool(
         *(x.reshape(-1), w, geometry, u, starts.reshape(-1)),
         *(y.reshape(-1), code.reshape(-1), v, product, memory),
     )
