@@ -177,7 +177,8 @@ source(reference.dense_forward, reference.conv2d_forward)
 
 # %% [markdown]
 # The compiled versions live in `convlib/kernels/cpu`. They compute the same sums in another order,
-# as this comparison shows for 64 maps of the size that `conv2d_2` reads.
+# and some of them in a way that needs fewer multiplications, so that the last digits differ. How much
+# that matters shows in this comparison, for 64 maps of the size that `conv2d_2` reads.
 
 # %%
 random = np.random.default_rng(10)
@@ -185,9 +186,10 @@ x = random.normal(size=(64, 13, 13, 32)).astype(np.float32)
 w, b = conv2d_2.get_weights()
 fast = functional.conv2d(x, w, b)
 slow = functional.conv2d(x, w, b, backend="reference")
-print("both give", fast.shape, "and differ by less than a hundred thousandth:", end=" ")
-print(np.abs(fast - slow).max() < 1e-5)
-assert np.allclose(fast, slow, atol=1e-5)
+difference, largest = np.abs(fast - slow).max(), np.abs(slow).max()
+print("both give", fast.shape, "and differ by less than a 50 000th of the largest:", end=" ")
+print(difference < largest / 50_000)
+assert difference < largest / 50_000
 
 # %% [markdown]
 # ## Does the clock agree?

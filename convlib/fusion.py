@@ -7,10 +7,11 @@ accurately. The loss counts as the last step. A new fusion is one more row of `F
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from convlib.layers import Conv2D, MaxPooling2D, ReLU, Softmax, Step
+from convlib.layers import Conv2D, Dense, MaxPooling2D, ReLU, Softmax, Step
 from convlib.losses import CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 
 
@@ -106,6 +107,26 @@ class ConvolutionReluMaxPooling(Step):
             )
 
 
+class WithReLU(Step):
+    """A convolution or dense layer whose kernel cuts off below zero before it stores anything."""
+
+    needs_output = True
+
+    def __init__(self, layer: Conv2D | Dense, relu: ReLU, kernel: str):
+        self.owner, self._relu, self._kernel = layer, relu, kernel
+
+    def compute_output_shape(self, input_shape):  # noqa: D102
+        return self.owner.compute_output_shape(input_shape)
+
+    def forward(self, x, y, work, training):  # noqa: D102
+        self.owner.forward_with(getattr(work.kernels, self._kernel), x, y, work)
+
+    def backward(self, x, y, dy, dx, work):  # noqa: D102
+        # y is above zero where ReLU's input was, and nobody needs dy afterwards.
+        self._relu.backward(y, y, dy, dy, work)
+        self.owner.backward(x, y, dy, dx, work)
+
+
 def _is_plain_relu(step) -> bool:
     return isinstance(step, ReLU) and (step.max_value, step.negative_slope, step.threshold) == (
         None,
@@ -132,6 +153,14 @@ FUSIONS = [
     Fusion(
         pattern=(lambda step: isinstance(step, Conv2D), _is_plain_relu, _is_pooling_in_blocks),
         combine=ConvolutionReluMaxPooling,
+    ),
+    Fusion(
+        pattern=(lambda step: isinstance(step, Conv2D), _is_plain_relu),
+        combine=partial(WithReLU, kernel="conv2d_relu_forward"),
+    ),
+    Fusion(
+        pattern=(lambda step: isinstance(step, Dense), _is_plain_relu),
+        combine=partial(WithReLU, kernel="dense_relu_forward"),
     ),
     Fusion(
         pattern=(lambda step: isinstance(step, Softmax), _is_class_loss_of_probabilities),

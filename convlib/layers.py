@@ -294,8 +294,11 @@ class Conv2D(_Convolution):
         self._arguments = (*self._arguments, self.groups)
 
     def forward(self, x, y, work, training):
-        window = self._arguments
-        work.kernels.conv2d_forward(x, self.kernel, self.bias, y, *window, work.scratch)
+        self.forward_with(work.kernels.conv2d_forward, x, y, work)
+
+    def forward_with(self, kernel, x, y, work):
+        """Compute y with a kernel that takes the arguments of ``conv2d_forward``."""
+        kernel(x, self.kernel, self.bias, y, *self._arguments, work.scratch)
 
     def backward(self, x, y, dy, dx, work):
         kernels, window, scratch = work.kernels, self._arguments, work.scratch
@@ -422,7 +425,11 @@ class Dense(_Activated):
         return self.kernel.size * math.prod(self.output_shape[1:-1])
 
     def forward(self, x, y, work, training):
-        work.kernels.dense_forward(_rows(x), self.kernel, self.bias, _rows(y), work.scratch)
+        self.forward_with(work.kernels.dense_forward, x, y, work)
+
+    def forward_with(self, kernel, x, y, work):
+        """Compute y with a kernel that takes the arguments of ``dense_forward``."""
+        kernel(_rows(x), self.kernel, self.bias, _rows(y), work.scratch)
 
     def backward(self, x, y, dy, dx, work):
         if work.gradients:

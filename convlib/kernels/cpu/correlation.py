@@ -234,7 +234,8 @@ def correlate(plan, x, kernel, b, y, is_transposed, is_rectified, scratch):
     if y.size == 0:
         return
     chunks, splits = _division_of_labour(plan)
-    packs = is_transposed or plan.panel_size != kernel.size
+    # A single panel that the kernel fills has the kernel's own layout.
+    packs = is_transposed or plan.panels > 1 or plan.panel_size != kernel.size
     panels, lists = scratch.take(
         ((plan.panels * plan.panel_size if packs else 0,), x.dtype),
         ((chunks * splits, 2, BLOCK + SPARE), np.int64),
