@@ -51,15 +51,20 @@ from convlib.kernels.cpu.tile import (
     list_winners,
     tile_add_patch,
     tile_add_runs,
+    tile_append_winners,
     tile_fma,
     tile_fma_won,
     tile_load,
+    tile_load_codes,
     tile_load_grid,
+    tile_load_part,
     tile_pool,
     tile_rows_of,
     tile_scatter,
+    tile_square,
     tile_store,
     tile_store_grid,
+    tile_transpose_lanes,
     tile_zero,
     vector_lanes,
 )
@@ -85,6 +90,7 @@ class Pooling(NamedTuple):
     pixels: np.ndarray  # to the patch of each pixel, by its code; 0 for codes that mean none
     runs: np.ndarray  # from a patch's start to its contiguous runs
     elements: np.ndarray  # and to all its elements, the last one repeated to whole tiles
+    patches: np.ndarray  # from the first patch of an image to that of each window's each pixel
 
 
 @lru_cache(maxsize=1024)
@@ -108,8 +114,13 @@ def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, 
         next_row=row - windows.columns * across,
         next_image=image - windows.rows * row,
     )
+    row = windows.columns * windows.next_column + windows.next_row
+    starts = np.add.outer(
+        np.arange(windows.rows) * row, np.arange(windows.columns) * windows.next_column
+    )
+    patches = np.add.outer(starts.reshape(-1), pixels[: pool_size[0] * pool_size[1]]).reshape(-1)
     plan = Plan(windows, frame, tiling)
-    return plan, Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"))
+    return plan, Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches)
 
 
 def _pool_some(columns):
@@ -216,20 +227,21 @@ def conv2d_relu_max_pool2d_forward(
 
 
 @njit(_nrt=False)
-def _list_winners(dy, code, image, o, windows, pixels, first, starts, gradients):
-    """List where the winners' patches start, and their gradients; return how many there are."""
-    count, window = 0, image * windows.rows * windows.columns
-    for _ in range(windows.rows):
-        for _ in range(windows.columns):
-            # Written in any case and counted only if it won: nothing to mispredict.
-            place = code[window, o]
-            starts[count] = first + pixels[place]
-            gradients[count] = dy[window, o]
-            count += place != CLIPPED
-            first += windows.next_column
-            window += 1
-        first += windows.next_row
-    return count
+def _list_by_channel(dy, code, first, windows, filters, o, pixels, winners):
+    """List an image's winners for each of a vector of output channels, from o on.
+
+    ``first`` is the place of the image's first maximum. A winner's key is the number of its pooling
+    window times ``pixels``, the pixels in one, plus its code.
+    """
+    keys, gradients, counts = winners
+    room, square = keys.shape[1], tile_square(dy)
+    for lane in range(vector_lanes(dy)):
+        counts[lane] = 0
+    for window in range(0, windows, vector_lanes(dy)):
+        place, rows, channels = first + window * filters + o, windows - window, filters - o
+        values = tile_transpose_lanes(tile_load_part(square, dy, place, filters, rows, channels))
+        codes = tile_transpose_lanes(tile_load_codes(square, code, place, filters, rows, channels))
+        tile_append_winners(values, codes, window * pixels, pixels, room, keys, gradients, counts)
 
 
 @njit(_nrt=False)
@@ -239,55 +251,28 @@ def _first_patch(image, windows):
     return image * (rows + windows.next_image)
 
 
-@njit(_nrt=False, forceinline=True)
-def _sum_runs(acc, x, start, offsets, length, windows, pixels, dy, code, place, filters):
-    """Add to a tile, for each pooling window of an image, its multiple of the winner's runs.
-
-    ``place`` is where the gradients of the output channel begin. Where ReLU clipped, zero times a
-    patch is added: a branch would be mispredicted too often.
-    """
-    for _ in range(windows.rows):
-        for _ in range(windows.columns):
-            winner = code[place]
-            gradient = dy[place] if winner != CLIPPED else dy.dtype.type(0)
-            acc = tile_add_runs(acc, x, start + pixels[winner], offsets, gradient, length)
-            start += windows.next_column
-            place += filters
-        start += windows.next_row
-    return acc
-
-
 @njit(_nrt=False)
-def _sum_winners(total, target, x, start, windows, pooling, dy, code, place, filters):
-    """Add to dw's row ``total[target:]`` what one output channel's winners in an image give."""
-    runs, pixels = pooling.runs, pooling.pixels
-    width, stride = RUN_VECTORS * vector_lanes(x), windows.run
-    several = len(runs) - len(runs) % 3
-    for k in range(0, windows.run, width):
-        length = min(width, windows.run - k)
+def _sum_winners(total, target, x, first, run_length, runs, patches, keys, gradients, count):
+    """Add to dw's row ``total[target:]`` what the listed winners of one output channel give."""
+    width = RUN_VECTORS * vector_lanes(x)
+    for k in range(0, run_length, width):
+        length = min(width, run_length - k)
+        # Whole tiles need no masks, which would not all find a register.
+        several = len(runs) - len(runs) % 3 if length == width else 0
         for run in range(0, several, 3):
-            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), target + run * stride + k
-            acc = tile_load(tile_zero(x, 3, RUN_VECTORS), total, row, stride)
-            if length == width:  # a constant, with which the compiler drops the masks
-                acc = _sum_runs(
-                    *(acc, x, start + k, offsets, width, windows, pixels),
-                    *(dy, code, place, filters),
-                )
-                tile_store(acc, total, row, stride, 3, width)
-            else:
-                acc = _sum_runs(
-                    *(acc, x, start + k, offsets, length, windows, pixels),
-                    *(dy, code, place, filters),
-                )
-                tile_store(acc, total, row, stride, 3, length)
+            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), target + run * run_length + k
+            acc = tile_load(tile_zero(x, 3, RUN_VECTORS), total, row, run_length)
+            for n in range(count):
+                start = first + patches[keys[n]] + k
+                acc = tile_add_runs(acc, x, start, offsets, gradients[n], width)
+            tile_store(acc, total, row, run_length, 3, width)
         for run in range(several, len(runs)):
-            offsets, row = (runs[run],), target + run * stride + k
-            acc = tile_load(tile_zero(x, 1, RUN_VECTORS), total, row, stride)
-            acc = _sum_runs(
-                *(acc, x, start + k, offsets, length, windows, pixels),
-                *(dy, code, place, filters),
-            )
-            tile_store(acc, total, row, stride, 1, length)
+            offsets, row = (runs[run],), target + run * run_length + k
+            acc = tile_load(tile_zero(x, 1, RUN_VECTORS), total, row, run_length)
+            for n in range(count):
+                start = first + patches[keys[n]] + k
+                acc = tile_add_runs(acc, x, start, offsets, gradients[n], length)
+            tile_store(acc, total, row, run_length, 1, length)
 
 
 @njit(_nrt=False)
@@ -301,25 +286,37 @@ def _add_gradients(total, dy, code, first, last):
 
 
 @njit(cache=True, parallel=True)
-def _sparse_params(x, windows, frame, tiling, pooling, dy, code, totals, bias_totals, frames):
-    per_image, filters = windows.rows * windows.columns, tiling.groups * tiling.outputs
+def _sparse_params(
+    x, windows, frame, tiling, pooling, dy, code, totals, bias_totals, frames, lists
+):
+    filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+    pixels = len(pooling.patches) // per_image
     for index in prange(len(totals)):
         chunk = np.int64(index)
-        total, framed = totals[chunk], frames[chunk]
-        total[:] = 0
-        bias_totals[chunk] = 0
-        framed[:] = 0
+        total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
+        keys, gradients, counts = lists[0][chunk], lists[1][chunk], lists[2][chunk]
+        for element in range(len(total)):
+            total[element] = 0
+        for element in range(len(framed)):
+            framed[element] = 0
+        for o in range(filters):
+            bias_total[o] = 0
         for image in range(*chunk_range(chunk, len(totals), tiling.images)):
-            _add_gradients(bias_totals[chunk], dy, code, image * per_image, (image + 1) * per_image)
             first, source = _first_patch(image, windows), x
             if tiling.is_framed:
                 fill_frame(x, image, frame, framed)
                 first, source = 0, framed
+            place = image * per_image * filters
+            _add_gradients(bias_total, dy, code, image * per_image, (image + 1) * per_image)
             for o in range(filters):
-                start, place = first + o // tiling.outputs * windows.group, image * per_image
+                lane = o % vector_lanes(x)
+                if lane == 0:
+                    winners = keys, gradients, counts
+                    _list_by_channel(dy, code, place, per_image, filters, o, pixels, winners)
                 _sum_winners(
-                    *(total, o * tiling.terms, source, start, windows, pooling),
-                    *(dy, code, place * filters + o, filters),
+                    *(total, o * tiling.terms, source, first + o // tiling.outputs * windows.group),
+                    *(windows.run, pooling.runs, pooling.patches),
+                    *(keys[lane], gradients[lane], counts[lane]),
                 )
 
 
@@ -404,6 +401,17 @@ def _dense_params(
                 _dense_block(x, rows, last, windows, tiling, pixels, pooling, dy, code, 0, total)
 
 
+def _winner_requests(tasks, dy):
+    """Return what lists of winners need of the work memory, by channel, for each task."""
+    lane_count = lanes(dy.dtype)
+    room = dy.shape[1] * dy.shape[2] + lane_count  # a whole vector may be written at the end
+    return (
+        ((tasks, lane_count, room), np.dtype(f"i{dy.itemsize}")),
+        ((tasks, lane_count, room), dy.dtype),
+        ((tasks, lane_count), np.int64),
+    )
+
+
 def conv2d_relu_max_pool2d_backward_params(
     x, dy, code, dw, db, pool_size, strides, padding, dilation, groups, scratch
 ):
@@ -422,14 +430,15 @@ def conv2d_relu_max_pool2d_backward_params(
     size = dw.size + width if is_sparse else len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
-    totals, bias_totals, frames = scratch.take(
+    totals, bias_totals, frames, *lists = scratch.take(
         ((chunks, size), x.dtype),
         ((chunks, filters), x.dtype),
         ((chunks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
+        *_winner_requests(chunks, dy),
     )
-    x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
+    x, dy, code, lists = x.reshape(-1), dy.reshape(-1), code.reshape(-1), tuple(lists)
     if is_sparse:
-        _sparse_params(x, *plan, pooling, dy, code, totals, bias_totals, frames)
+        _sparse_params(x, *plan, pooling, dy, code, totals, bias_totals, frames, lists)
         _transpose_chunks(totals, dw.reshape(-1, filters))
     else:
         pixels = pool_size[0] * pool_size[1]
@@ -439,63 +448,61 @@ def conv2d_relu_max_pool2d_backward_params(
         np.sum(bias_totals, 0, out=db)
 
 
-@njit(_nrt=False, forceinline=True)
-def _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count):
-    """Add to each winner's patch its multiple of a tile of weights."""
-    whole = RUN_VECTORS * vector_lanes(dx)
-    if length == whole:  # a constant, with which the compiler drops the masks
-        for n in range(count):
-            tile_scatter(weights, dx, starts[n] + k, offsets, gradients[n], whole)
-    else:
-        for n in range(count):
-            tile_scatter(weights, dx, starts[n] + k, offsets, gradients[n], length)
-
-
 @njit(_nrt=False)
-def _scatter_winners(kernel, source, dx, run_length, runs, starts, gradients, count):
+def _scatter_winners(
+    kernel, source, dx, first, run_length, runs, patches, keys, gradients, count
+):
     """Add what the winners of one output channel, with w in ``kernel[source:]``, send to dx."""
     width = RUN_VECTORS * vector_lanes(dx)
-    several = len(runs) - len(runs) % 3
     for k in range(0, run_length, width):
         length = min(width, run_length - k)
+        # Whole tiles need no masks, which would not all find a register.
+        several = len(runs) - len(runs) % 3 if length == width else 0
         for run in range(0, several, 3):
-            place, offsets = (
-                source + run * run_length + k,
-                (runs[run], runs[run + 1], runs[run + 2]),
-            )
-            weights = tile_load(tile_zero(dx, 3, RUN_VECTORS), kernel, place, run_length)
-            _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count)
+            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), source + run * run_length + k
+            weights = tile_load(tile_zero(dx, 3, RUN_VECTORS), kernel, row, run_length)
+            for n in range(count):
+                start = first + patches[keys[n]] + k
+                tile_scatter(weights, dx, start, offsets, gradients[n], width)
         for run in range(several, len(runs)):
-            place, offsets = source + run * run_length + k, (runs[run],)
-            weights = tile_load(tile_zero(dx, 1, RUN_VECTORS), kernel, place, run_length)
-            _scatter_runs(weights, dx, k, offsets, length, starts, gradients, count)
+            offsets, row = (runs[run],), source + run * run_length + k
+            weights = tile_load(tile_zero(dx, 1, RUN_VECTORS), kernel, row, run_length)
+            for n in range(count):
+                start = first + patches[keys[n]] + k
+                tile_scatter(weights, dx, start, offsets, gradients[n], length)
 
 
 @njit(cache=True, parallel=True)
 def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
     row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
+    filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+    pixels = len(pooling.patches) // per_image
     for index in prange(len(frames)):
         task = np.int64(index)
-        framed, starts, gradients = frames[task], lists[0][task], lists[1][task]
+        framed = frames[task]
+        keys, gradients, counts = lists[0][task], lists[1][task], lists[2][task]
         for image in range(*chunk_range(task, len(frames), tiling.images)):
             here = dx[image * image_size : (image + 1) * image_size]
             target = framed if tiling.is_framed else here
-            target[:] = 0
-            for o in range(dy.shape[1]):
-                shift = o // tiling.outputs * windows.group
-                count = _list_winners(
-                    dy, code, image, o, windows, pooling.pixels, shift, starts, gradients
-                )
+            for element in range(len(target)):
+                target[element] = 0
+            place = image * per_image * filters
+            for o in range(filters):
+                lane = o % vector_lanes(dx)
+                if lane == 0:
+                    winners = keys, gradients, counts
+                    _list_by_channel(dy, code, place, per_image, filters, o, pixels, winners)
                 _scatter_winners(
-                    *(kernel, o * tiling.terms, target, windows.run, pooling.runs),
-                    *(starts, gradients, count),
+                    *(kernel, o * tiling.terms, target, o // tiling.outputs * windows.group),
+                    *(windows.run, pooling.runs, pooling.patches),
+                    *(keys[lane], gradients[lane], counts[lane]),
                 )
             if tiling.is_framed:
                 for row in range(frame.height):
                     inside = (frame.top + row) * frame.framed_width + frame.left
                     inside *= frame.channels
-                    pixels = framed[inside : inside + row_size]
-                    here[row * row_size : (row + 1) * row_size] = pixels
+                    for element in range(row_size):
+                        here[row * row_size + element] = framed[inside + element]
 
 
 @njit(_nrt=False)
@@ -608,15 +615,13 @@ def _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch):
 
 def _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch):
     filters, width = w.shape[3], RUN_VECTORS * lanes(dy.dtype)
-    tasks, winners = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2] + 1
+    tasks = min(TASKS, len(dx))
     # A tile may be read beyond the last run's end.
-    kernel, frames, starts, gradients = scratch.take(
+    kernel, frames, *lists = scratch.take(
         ((w.size + width,), w.dtype),
         ((tasks, frame_size(plan) if plan.tiling.is_framed else 0), dx.dtype),
-        ((tasks, winners), np.int64),
-        ((tasks, winners), dx.dtype),
+        *_winner_requests(tasks, dy),
     )
     np.copyto(kernel[: w.size].reshape(filters, -1), w.reshape(-1, filters).T)
-    maxima = dy.reshape(-1, filters), code.reshape(-1, filters)
-    lists = starts, gradients
-    _scatter(*maxima, kernel, dx.reshape(-1), *plan, pooling, frames, lists)
+    maxima = dy.reshape(-1), code.reshape(-1)
+    _scatter(*maxima, kernel, dx.reshape(-1), *plan, pooling, frames, tuple(lists))

@@ -174,6 +174,17 @@ def _masked_store(builder, value, address, mask):
     builder.call(function, [value, builder.bitcast(address, pointer), alignment(1), mask])
 
 
+def _compressed(builder, values, mask):
+    """Return the vector that begins with those lanes that the mask names, in their order."""
+    vector = values.type
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(vector, [vector, mask.type, vector]),
+        f"llvm.experimental.vector.compress.v{vector.count}{vector.element.intrinsic_name}",
+    )
+    return builder.call(function, [values, mask, ir.Constant(vector, None)])
+
+
 @intrinsic(prefer_literal=True)
 def tile_zero(typing_context, like, rows, columns):
     """Return a tile of zeros of the dtype of the array ``like``."""
@@ -693,14 +704,7 @@ def list_winners(typing_context, dy, code, start, channels, place, o, winners, g
         address = _pointer(context, builder, dy, dy_array, first)
         kinds = builder.add(here, lane), _masked_load(builder, tile.vector, address, mask)
         for values, array_type, array in zip(kinds, (winners, gradients), lists, strict=True):
-            vector = values.type
-            suffix = vector.element.intrinsic_name
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector, mask.type, vector]),
-                f"llvm.experimental.vector.compress.v{tile.lanes}{suffix}",
-            )
-            packed = builder.call(function, [values, won, ir.Constant(vector, None)])
+            packed, vector = _compressed(builder, values, won), values.type
             target = _pointer(context, builder, array_type, array, old_count)
             target = builder.bitcast(target, vector.as_pointer())
             builder.store(packed, target, align=dy.dtype.bitwidth // 8)
@@ -857,3 +861,77 @@ def tile_transpose_lanes(typing_context, acc):
         return value
 
     return tile(acc), code
+
+
+@intrinsic
+def tile_load_codes(typing_context, like, code, first, stride, rows, channels):
+    """Return a tile of ``like``'s shape that holds bytes, as integers in the place of numbers.
+
+    Row r has ``code[first + r·stride : ... + channels]``; where nothing is loaded stands 255.
+    """
+    tile = like
+
+    def generate(context, builder, signature, arguments):
+        _, array, start, row_stride, row_count, channel_count = arguments
+        masks = _masks(builder, tile, channel_count)
+        bytes_type = ir.VectorType(ir.IntType(8), tile.lanes)
+        wide_type = ir.VectorType(ir.IntType(tile.dtype.bitwidth), tile.lanes)
+        none = ir.Constant(bytes_type, [255] * tile.lanes)
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for row in range(tile.rows):
+            down = builder.mul(row_stride, _integer(row))
+            spare = builder.sub(builder.sub(row_count, _integer(1)), _integer(row))
+            row_masks = _row_masks(builder, tile, masks, spare)
+            for column in range(tile.columns):
+                right = _integer(column * tile.lanes)
+                address = _pointer(context, builder, code, array, start, down, right)
+                codes = _masked_load(builder, bytes_type, address, row_masks[column])
+                codes = builder.select(row_masks[column], codes, none)
+                entry = builder.bitcast(builder.zext(codes, wide_type), tile.vector)
+                result = builder.insert_value(result, entry, row * tile.columns + column)
+        return result
+
+    return tile(like, code, first, stride, rows, channels), generate
+
+
+@intrinsic
+def tile_append_winners(typing_context, gradients, codes, key, step, room, keys, values, counts):
+    """Append what won, row by row, to as many lists; codes are those of `tile_load_codes`.
+
+    Lane i of row r won unless its code is 255. Then ``key + i·step + code`` goes to
+    ``keys[r·room + counts[r]]`` and the gradient to the same place in ``values``, and the count
+    grows. Lists need room for a whole vector behind their ends; keys are as wide as gradients.
+    """
+    tile = gradients
+
+    def generate(context, builder, signature, arguments):
+        value, code_tile, first, lane_step, list_room, key_array, value_array, count_array = arguments
+        integer = ir.IntType(tile.dtype.bitwidth)
+        integers = ir.VectorType(integer, tile.lanes)
+        lane = ir.Constant(integers, list(range(tile.lanes)))
+        steps = builder.mul(lane, _spread(builder, builder.trunc(lane_step, integer), tile.lanes))
+        start = _spread(builder, builder.trunc(first, integer), tile.lanes)
+        places = builder.add(start, steps)
+        clipped = ir.Constant(integers, [255] * tile.lanes)
+        for row in range(tile.rows):
+            code = builder.bitcast(builder.extract_value(code_tile, row), integers)
+            won = builder.icmp_unsigned("!=", code, clipped)
+            place = _pointer(context, builder, counts, count_array, _integer(row))
+            count = builder.load(place)
+            end = builder.add(builder.mul(list_room, _integer(row)), count)
+            lists = (
+                (builder.add(places, code), keys, key_array),
+                (builder.extract_value(value, row), values, value_array),
+            )
+            for entries, array_type, array in lists:
+                packed = _compressed(builder, entries, won)
+                target = _pointer(context, builder, array_type, array, end)
+                target = builder.bitcast(target, packed.type.as_pointer())
+                builder.store(packed, target, align=tile.dtype.bitwidth // 8)
+            bits = builder.bitcast(won, ir.IntType(tile.lanes))
+            more = builder.zext(builder.ctpop(bits), ir.IntType(64))
+            builder.store(builder.add(count, more), place)
+        return context.get_dummy_value()
+
+    signature = types.void(gradients, codes, key, step, room, keys, values, counts)
+    return signature, generate
