@@ -265,19 +265,24 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 def test_the_choice_depends_on_shapes_and_suits_no_other_geometry():
     images, dtype = (8, 56, 56, 64), np.dtype(np.float32)
-    plain = ((3, 3), (1, 1), (1, 1), 1)
+    same, full = ((1, 1), (1, 1)), ((2, 2), (2, 2))
+    plain = ((3, 3), (1, 1), same, (1, 1), 1)
     assert winograd.best_patch(images, images, *plain, dtype) == 4
-    assert winograd.best_patch((1, 3, 3, 64), (1, 1, 1, 64), *plain, dtype) == winograd.DIRECTLY
+    assert winograd.best_patch((1, 3, 3, 64), (1, 3, 3, 64), *plain, dtype) == winograd.DIRECTLY
     for other in (
-        ((5, 5), (1, 1), (1, 1), 1),
-        ((3, 3), (2, 2), (1, 1), 1),
-        ((3, 3), (1, 1), (2, 1), 1),
-        ((3, 3), (1, 1), (1, 1), 2),
+        ((5, 5), (1, 1), same, (1, 1), 1),
+        ((3, 3), (2, 2), same, (1, 1), 1),
+        ((3, 3), (1, 1), same, (2, 1), 1),
+        ((3, 3), (1, 1), same, (1, 1), 2),
     ):
         assert winograd.best_patch(images, images, *other, dtype) == winograd.DIRECTLY
         assert not winograd.wins_before_pooling(
             images, (*other[0], 64, 64), (27, 27), (2, 2), *other[1:], dtype
         )
+    # Of the nine products for each output most lie in the padding here, and cost nothing directly.
+    small = ((3, 3), (1, 1), full, (1, 1), 1)
+    assert winograd.best_patch((64, 3, 3, 64), (64, 5, 5, 64), *small, dtype) == winograd.DIRECTLY
+    assert winograd.best_patch((64, 30, 30, 64), (64, 32, 32, 64), *small, dtype) == 4
 
 
 def test_the_bound_is_tight_enough_to_see_a_wrong_pixel():

@@ -13,7 +13,8 @@ from convlib.kernels.cpu.regions import backward_input_plan, dense_plan, forward
 
 def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Compute tiles of windows × output channels; see the module's text and the contract."""
-    if m := winograd.best_patch(x.shape, y.shape, w.shape[:2], strides, dilation, groups, x.dtype):
+    window = (w.shape[:2], strides, padding, dilation, groups)
+    if m := winograd.best_patch(x.shape, y.shape, *window, x.dtype):
         return winograd.conv2d_forward(x, w, b, y, padding, m, False, scratch)
     plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
     correlate(plan, x, w, b, y, False, False, scratch)
@@ -21,7 +22,8 @@ def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
 
 def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Cut tiles off below zero before they are stored; see the contract."""
-    if m := winograd.best_patch(x.shape, y.shape, w.shape[:2], strides, dilation, groups, x.dtype):
+    window = (w.shape[:2], strides, padding, dilation, groups)
+    if m := winograd.best_patch(x.shape, y.shape, *window, x.dtype):
         return winograd.conv2d_forward(x, w, b, y, padding, m, True, scratch)
     plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
     correlate(plan, x, w, b, y, False, True, scratch)
@@ -29,7 +31,7 @@ def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch)
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
     """Correlate dy with the flipped, transposed kernel, phase by phase of the strides."""
-    window = (w.shape[:2], strides, dilation, groups)
+    window = (w.shape[:2], strides, winograd.full_padding(padding), dilation, groups)
     if m := winograd.best_patch(dy.shape, dx.shape, *window, dy.dtype):
         return winograd.conv2d_backward_input(dy, w, dx, padding, m, scratch)
     plan = backward_input_plan(

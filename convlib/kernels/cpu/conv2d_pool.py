@@ -54,6 +54,7 @@ from convlib.kernels.cpu.tile import (
     tile_append_winners,
     tile_fma,
     tile_fma_won,
+    tile_fma_won_patch,
     tile_load,
     tile_load_codes,
     tile_load_grid,
@@ -209,7 +210,7 @@ def conv2d_relu_max_pool2d_forward(
     """Let the pixels of each pooling window compete; see the module's text and the contract."""
     if y.size == 0:
         return
-    window = (pool_size, strides, dilation, groups, x.dtype)
+    window = (pool_size, strides, padding, dilation, groups, x.dtype)
     if winograd.wins_before_pooling(x.shape, w.shape, y.shape[1:3], *window):
         winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch)
         return
@@ -401,6 +402,52 @@ def _dense_params(
                 _dense_block(x, rows, last, windows, tiling, pixels, pooling, dy, code, 0, total)
 
 
+@njit(_nrt=False)
+def _select_image(x, first, windows, pooling, dy, code, place, filters, total, row_length):
+    """Add an image's pooling windows to the sums of a 3×3 kernel and of the bias.
+
+    Rows of ``total``: nine times the input channels, then the bias.
+    """
+    channels = len(total) // (10 * row_length)
+    down, across = pooling.pixels[2], pooling.pixels[1]
+    for o in range(0, filters, vector_lanes(x)):
+        for c in range(channels):
+            start, window = first + c, place + o
+            target, step = c * row_length + o, channels * row_length
+            acc = tile_load(tile_zero(dy, 10, 1), total, target, step)
+            for _ in range(windows.rows):
+                for _ in range(windows.columns):
+                    acc = tile_fma_won_patch(
+                        acc, x, start, down, across, dy, code, window, filters - o
+                    )
+                    start += windows.next_column
+                    window += filters
+                start += windows.next_row
+            tile_store(acc, total, target, step, 10, vector_lanes(x))
+
+
+@njit(cache=True, parallel=True)
+def _select_params(x, windows, frame, tiling, pooling, dy, code, totals, frames):
+    filters = tiling.outputs
+    for index in prange(len(totals)):
+        chunk = np.int64(index)
+        total, framed = totals[chunk], frames[chunk]
+        for element in range(len(total)):
+            total[element] = 0
+        for element in range(len(framed)):
+            framed[element] = 0
+        for image in range(*chunk_range(chunk, len(totals), tiling.images)):
+            first, source = _first_patch(image, windows), x
+            if tiling.is_framed:
+                fill_frame(x, image, frame, framed)
+                first, source = 0, framed
+            place = image * windows.rows * windows.columns * filters
+            row_length = tiling.blocks * tiling.width
+            _select_image(
+                source, first, windows, pooling, dy, code, place, filters, total, row_length
+            )
+
+
 def _winner_requests(tasks, dy):
     """Return what lists of winners need of the work memory, by channel, for each task."""
     lane_count = lanes(dy.dtype)
@@ -426,8 +473,13 @@ def conv2d_relu_max_pool2d_backward_params(
     )
     filters, width = dw.shape[3], RUN_VECTORS * lanes(x.dtype)
     is_sparse = plan.windows.run >= lanes(x.dtype)
-    # A tile may be read, though not written, beyond the last run's end.
-    size = dw.size + width if is_sparse else len(pooling.elements) * row_length(plan)
+    has_patches = (dw.shape[:2], pool_size, strides, dilation, groups) == PATCH_GEOMETRY
+    if is_sparse:
+        size = dw.size + width  # A tile may be read, though not written, beyond the last run's end.
+    elif has_patches:
+        size = 10 * dw.shape[2] * row_length(plan)
+    else:
+        size = len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
     totals, bias_totals, frames, *lists = scratch.take(
@@ -440,6 +492,10 @@ def conv2d_relu_max_pool2d_backward_params(
     if is_sparse:
         _sparse_params(x, *plan, pooling, dy, code, totals, bias_totals, frames, lists)
         _transpose_chunks(totals, dw.reshape(-1, filters))
+    elif has_patches:
+        _select_params(x, *plan, pooling, dy, code, totals, frames)
+        add_chunks(plan, totals, dw)
+        bias_totals = totals[:, dw.size // filters * row_length(plan) :][:, :filters]
     else:
         pixels = pool_size[0] * pool_size[1]
         _dense_params(x, *plan, pixels, pooling, dy, code, totals, bias_totals, frames)

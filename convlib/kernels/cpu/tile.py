@@ -935,3 +935,50 @@ def tile_append_winners(typing_context, gradients, codes, key, step, room, keys,
 
     signature = types.void(gradients, codes, key, step, room, keys, values, counts)
     return signature, generate
+
+
+@intrinsic
+def tile_fma_won_patch(typing_context, acc, x, start, down, across, dy, code, place, channels):
+    """Add what one 2×2 pooling window's winners give to a 3×3 kernel, and to the bias.
+
+    ``acc[3·u + v][o] + x[start + (i + u)·down + (j + v)·across] · dy[place + o]`` for o < channels,
+    where ``code[place + o]`` is 2·i + j, and ``acc[9][o] + dy[place + o]``; where the code is 255
+    nothing is added. The 4×4 numbers under the window are spread over the lanes, and each lane
+    picks its own by the two bits of its code.
+    """
+    tile = acc
+
+    def generate(context, builder, signature, arguments):
+        result, x_array, first, row_step, step, dy_array, codes, offset, channel_count = arguments
+        bytes_type = ir.VectorType(ir.IntType(8), tile.lanes)
+        mask = _masks(builder, tile, channel_count)[0]
+        won = _masked_load(builder, bytes_type, _pointer(context, builder, code, codes, offset), mask)
+        clipped = ir.Constant(bytes_type, [255] * tile.lanes)
+        is_winner = builder.and_(mask, builder.icmp_unsigned("!=", won, clipped))
+        address = _pointer(context, builder, dy, dy_array, offset)
+        gradients = _masked_load(builder, tile.vector, address, is_winner)
+
+        def has_bit(bit):
+            bits = builder.and_(won, ir.Constant(bytes_type, [bit] * tile.lanes))
+            return builder.icmp_unsigned("!=", bits, ir.Constant(bytes_type, None))
+
+        is_lower, is_right = has_bit(2), has_bit(1)
+        rows = []
+        for i in range(4):
+            below = builder.mul(row_step, _integer(i))
+            numbers = []
+            for j in range(4):
+                right = builder.mul(step, _integer(j))
+                number = builder.load(_pointer(context, builder, x, x_array, first, below, right))
+                numbers.append(_spread(builder, number, tile.lanes))
+            rows.append([builder.select(is_right, numbers[v + 1], numbers[v]) for v in range(3)])
+        for u in range(3):
+            for v in range(3):
+                numbers = builder.select(is_lower, rows[u + 1][v], rows[u][v])
+                entry = builder.extract_value(result, 3 * u + v)
+                entry = _multiply_add(builder, tile, numbers, gradients, entry)
+                result = builder.insert_value(result, entry, 3 * u + v)
+        bias = builder.fadd(builder.extract_value(result, 9), gradients)
+        return builder.insert_value(result, bias, 9)
+
+    return tile(acc, x, start, down, across, dy, code, place, channels), generate

@@ -499,24 +499,32 @@ def convolve(x, w, b, y, padding, outputs_across, is_transposed, is_rectified, s
     )
 
 
-def _cost(m, images, channels, filters, output_size, lane_count):
+def _seen(size, outputs, before):
+    """Return how many products along one axis lie inside the image, of three for each output."""
+    return sum(max(0, min(outputs, size + before - u) - max(0, before - u)) for u in range(3))
+
+
+def _cost(m, x_shape, y_shape, padding, lane_count):
     """Return the multiply-adds of vectors that a convolution costs, by this way or directly."""
+    images, height, width, channels = x_shape
+    _, output_height, output_width, filters = y_shape
     vectors = -(-filters // lane_count)
     if m == DIRECTLY:
-        return 9 * images * output_size[0] * output_size[1] * channels * vectors
+        down = _seen(height, output_height, padding[0][0])
+        return images * down * _seen(width, output_width, padding[1][0]) * channels * vectors
     to_v, from_m, to_u = COSTS[m]
-    patches = images * -(-output_size[0] // m) * -(-output_size[1] // m)
+    patches = images * -(-output_height // m) * -(-output_width // m)
     products = (m + 2) ** 2 * patches * channels * vectors
     transforms = patches * (to_v * -(-channels // lane_count) + from_m * vectors)
     return products + transforms + to_u * channels * vectors
 
 
 @lru_cache(maxsize=1024)
-def best_patch(x_shape, y_shape, kernel_size, strides, dilation, groups, dtype):
+def best_patch(x_shape, y_shape, kernel_size, strides, padding, dilation, groups, dtype):
     """Return the m with which this way is fastest, or `DIRECTLY`; from the shapes alone."""
     if (kernel_size, strides, dilation, groups) != ((3, 3), (1, 1), (1, 1), 1):
         return DIRECTLY
-    sizes = (x_shape[0], x_shape[3], y_shape[3], y_shape[1:3], lanes(dtype))
+    sizes = (x_shape, y_shape, padding, lanes(dtype))
     return min((DIRECTLY, 2, 4), key=lambda m: _cost(m, *sizes))
 
 
@@ -527,18 +535,24 @@ def conv2d_forward(x, w, b, y, padding, m, is_rectified, scratch):
 
 def conv2d_backward_input(dy, w, dx, padding, m, scratch):
     """Convolve dy, with all the padding that its windows need, with the turned kernel."""
-    full = tuple((2 - before, 2 - after) for before, after in padding)
-    convolve(dy, w, None, dx, full, m, True, False, scratch)
+    convolve(dy, w, None, dx, full_padding(padding), m, True, False, scratch)
+
+
+def full_padding(padding):
+    """Return the padding with which dy is convolved to dx."""
+    return tuple((2 - before, 2 - after) for before, after in padding)
 
 
 @lru_cache(maxsize=1024)
-def wins_before_pooling(x_shape, w_shape, pooled_size, pool_size, strides, dilation, groups, dtype):
+def wins_before_pooling(
+    x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, groups, dtype
+):
     """Return whether `conv2d_relu_max_pool2d_forward` takes a call, and is the faster way."""
     geometry = (w_shape[:2], pool_size, strides, dilation, groups)
     if geometry != ((3, 3), (2, 2), (1, 1), (1, 1), 1):
         return False
-    size = (2 * pooled_size[0], 2 * pooled_size[1])
-    sizes = (x_shape[0], *w_shape[2:], size, lanes(dtype))
+    y_shape = (x_shape[0], 2 * pooled_size[0], 2 * pooled_size[1], w_shape[3])
+    sizes = (x_shape, y_shape, padding, lanes(dtype))
     return _cost(2, *sizes) < _cost(DIRECTLY, *sizes)
 
 
