@@ -25,7 +25,6 @@ from numba import njit, prange
 
 from convlib.kernels.cpu.sums import chunk_range
 from convlib.kernels.cpu.tile import (
-    HAS_32_REGISTERS,
     ROWS_FOR,
     tile_bias,
     tile_fma,
@@ -73,148 +72,98 @@ def list_windows(region, layout, first, last, starts, targets):
         targets[spare] = -1
 
 
-@njit
-def _pack_rows(kernel, layout, first, last, panels):
-    """Lay out rows first to last of the kernel, each a term of the sum, filled with zeros."""
-    width, outputs = layout.width, layout.outputs
-    for term in range(first, last):
-        for panel in range(layout.groups * layout.blocks):
-            group, block = divmod(panel, layout.blocks)
-            source = term * layout.filters + group * outputs + block * width
-            target = (panel * layout.terms + term) * width
-            channels = min(width, outputs - block * width)
-            for lane in range(channels):
-                panels[target + lane] = kernel[source + lane]
-            for lane in range(channels, width):
-                panels[target + lane] = 0
-
-
-@njit
-def _pack_columns(kernel, taps, layout, panel, piece, panels):
-    """Lay out the transpose of the kernel's element (u, v), for one panel.
-
-    In square blocks, which are transposed in registers.
-    """
-    width, inputs, outputs = layout.width, layout.source_group, layout.outputs
-    group, block = divmod(panel, layout.blocks)
-    stride = layout.groups * inputs
-    channels = min(width, outputs - block * width)
-    source = (taps[piece] * outputs + block * width) * stride + group * inputs
-    target = (panel * len(taps) + piece) * inputs * width
-    square, lane_count = tile_square(kernel), vector_lanes(kernel)
-    for lane in range(0, width, lane_count):
-        for row in range(0, inputs, lane_count):
-            place = source + lane * stride + row
-            part = tile_load_part(square, kernel, place, stride, channels - lane, inputs - row)
-            to = target + row * width + lane
-            tile_store(tile_transpose_lanes(part), panels, to, width, inputs - row, lane_count)
-
-
-def _correlate_tiles(rows, columns):
-    """Return the function that sums tiles of so many windows × vectors of output channels."""
-
-    @njit
-    def correlate_tiles(
-        x, starts, targets, windows, region, layout, panel, panels, b, y, is_rectified
-    ):
-        width = layout.width
-        group, block = divmod(panel, layout.blocks)
-        shift = group * layout.source_group
-        channel = group * layout.outputs + block * width
-        channels = min(width, layout.outputs - block * width)
-        first_weights = (panel * layout.terms + region.weights) * width
-        for window in range(0, windows, rows):
-            if len(b):
-                acc = tile_bias(b, channel, channels, rows, columns)
-            else:
-                acc = tile_zero(x, rows, columns)
-            places = tile_offsets(starts, window, rows)
-            for down in range(region.runs_down):
-                for across in range(region.runs_across):
-                    offset = shift + down * region.run_down + across * region.run_across
-                    weights = down * region.weights_down + across * region.weights_across
-                    weights = first_weights + weights * width
-                    for k in range(offset, offset + region.run):
-                        acc = tile_fma(acc, x, places, k, panels, weights)
-                        weights += width
-            if is_rectified:
-                acc = tile_relu(acc)
-            tile_store_rows(acc, y, tile_offsets(targets, window, rows), channel, channels)
-
-    return correlate_tiles
-
-
-_correlate_1, _correlate_2, _correlate_3, _correlate_4 = (
-    _correlate_tiles(ROWS_FOR.get(columns, 1), columns) for columns in (1, 2, 3, 4)
-)
-
-
-@njit
-def correlate_windows(x, starts, targets, windows, region, layout, panel, panels, b, y, relu):
-    """Compute one panel's output channels of the windows that are listed."""
-    columns = layout.width // vector_lanes(x)
-    if columns == 1:
-        _correlate_1(x, starts, targets, windows, region, layout, panel, panels, b, y, relu)
-    elif columns == 2:
-        _correlate_2(x, starts, targets, windows, region, layout, panel, panels, b, y, relu)
-    elif HAS_32_REGISTERS:  # known to the compiler, which leaves out the rest without them
-        if columns == 3:
-            _correlate_3(x, starts, targets, windows, region, layout, panel, panels, b, y, relu)
-        else:
-            _correlate_4(x, starts, targets, windows, region, layout, panel, panels, b, y, relu)
-
-
-@njit
-def _correlate_some(x, regions, layout, tiles, some_panels, panels, b, y, relu, lists):
-    """Compute a range of tiles, numbered through all regions, for a range of panels."""
-    starts, targets = lists[0], lists[1]
-    for index in range(len(regions)):
-        region = regions[index]
-        windows = layout.images * region.rows * region.columns
-        first = max(0, tiles[0] - region.first_tile) * layout.tile_rows
-        last = min(windows, (tiles[1] - region.first_tile) * layout.tile_rows)
-        for start in range(first, last, BLOCK):
-            end = min(last, start + BLOCK)
-            list_windows(region, layout, start, end, starts, targets)
-            for panel in range(*some_panels):
-                correlate_windows(
-                    x, starts, targets, end - start, region, layout, panel, panels, b, y, relu
-                )
+@njit(cache=True, parallel=True)
+def _pack(kernel, layouts, panels):
+    """Lay out the kernel's rows, each a term of the sum, in panels that are filled with zeros."""
+    terms, width, outputs = layouts[0].terms, layouts[0].width, layouts[0].outputs
+    for index in prange(TASKS):
+        first, last = chunk_range(index, TASKS, terms)
+        for term in range(first, last):
+            for panel in range(layouts[0].groups * layouts[0].blocks):
+                group, block = divmod(panel, layouts[0].blocks)
+                source = term * layouts[0].filters + group * outputs + block * width
+                target = (panel * terms + term) * width
+                channels = min(width, outputs - block * width)
+                for lane in range(width):
+                    panels[target + lane] = kernel[source + lane] if lane < channels else 0
 
 
 @njit(cache=True, parallel=True)
-def _correlate(
-    x, kernel, b, y, regions, layouts, taps, is_transposed, is_rectified, labour, panels, lists
-):
-    chunks, splits, packs = labour
-    count, tiles = layouts[0].groups * layouts[0].blocks, layouts[0].tiles
-    if chunks * splits == 1:
-        if packs and not is_transposed:
-            _pack_rows(kernel, layouts[0], 0, layouts[0].terms, panels)
-        elif packs:
-            for panel in range(count):
-                for piece in range(len(taps)):
-                    _pack_columns(kernel, taps, layouts[0], panel, piece, panels)
-        _correlate_some(
-            x, regions, layouts[0], (0, tiles), (0, count), panels, b, y, is_rectified, lists[0]
-        )
-    else:
-        if packs and not is_transposed:
-            for index in prange(TASKS):
-                first, last = chunk_range(np.int64(index), TASKS, layouts[0].terms)
-                _pack_rows(kernel, layouts[0], first, last, panels)
-        elif packs:
-            for index in prange(count * len(taps)):
-                panel, piece = divmod(np.int64(index), len(taps))  # prange counts in uint64
-                _pack_columns(kernel, taps, layouts[0], panel, piece, panels)
-        for index in prange(chunks * splits):
-            task = np.int64(index)
-            chunk, split = divmod(task, splits)
-            mine = chunk_range(chunk, chunks, tiles)
-            my_panels = chunk_range(split, splits, count)
-            _correlate_some(
-                x, regions, layouts[0], mine, my_panels, panels, b, y, is_rectified, lists[task]
-            )
+def _pack_transposed(kernel, taps, layouts, panels):
+    """Lay out the transposes of the kernel's elements (u, v), in the order of ``taps``.
+
+    In square blocks, which are transposed in registers.
+    """
+    pieces = len(taps)
+    for index in prange(layouts[0].groups * layouts[0].blocks * pieces):
+        layout = layouts[0]
+        panel, piece = divmod(np.int64(index), pieces)  # prange counts in uint64
+        width, inputs, outputs = layout.width, layout.source_group, layout.outputs
+        group, block = divmod(panel, layout.blocks)
+        stride = layout.groups * inputs
+        channels = min(width, outputs - block * width)
+        source = (taps[piece] * outputs + block * width) * stride + group * inputs
+        target = (panel * pieces + piece) * inputs * width
+        square, lane_count = tile_square(kernel), vector_lanes(kernel)
+        for lane in range(0, width, lane_count):
+            for row in range(0, inputs, lane_count):
+                place = source + lane * stride + row
+                part = tile_load_part(square, kernel, place, stride, channels - lane, inputs - row)
+                to = target + row * width + lane
+                tile_store(tile_transpose_lanes(part), panels, to, width, inputs - row, lane_count)
+
+
+def _correlation(rows, columns):
+    """Return the kernel whose tiles have so many windows × vectors of output channels."""
+
+    @njit(cache=True, parallel=True)
+    def correlate(x, b, y, regions, layouts, is_rectified, splits, panels, lists):
+        for index in prange(len(lists)):
+            layout = layouts[0]
+            chunk, split = divmod(np.int64(index), splits)
+            starts, targets = lists[index, 0], lists[index, 1]
+            first_tile, last_tile = chunk_range(chunk, len(lists) // splits, layout.tiles)
+            first_panel, last_panel = chunk_range(split, splits, layout.groups * layout.blocks)
+            for number in range(len(regions)):
+                region = regions[number]
+                windows = layout.images * region.rows * region.columns
+                first = max(0, first_tile - region.first_tile) * rows
+                last = min(windows, (last_tile - region.first_tile) * rows)
+                for start in range(first, last, BLOCK):
+                    end = min(last, start + BLOCK)
+                    list_windows(region, layout, start, end, starts, targets)
+                    for panel in range(first_panel, last_panel):
+                        group, block = divmod(panel, layout.blocks)
+                        shift = group * layout.source_group
+                        channel = group * layout.outputs + block * layout.width
+                        channels = min(layout.width, layout.outputs - block * layout.width)
+                        first_weights = (panel * layout.terms + region.weights) * layout.width
+                        for window in range(0, end - start, rows):
+                            if len(b):
+                                acc = tile_bias(b, channel, channels, rows, columns)
+                            else:
+                                acc = tile_zero(x, rows, columns)
+                            places = tile_offsets(starts, window, rows)
+                            for down in range(region.runs_down):
+                                for across in range(region.runs_across):
+                                    offset = shift + down * region.run_down
+                                    offset += across * region.run_across
+                                    weights = down * region.weights_down
+                                    weights += across * region.weights_across
+                                    weights = first_weights + weights * layout.width
+                                    for k in range(offset, offset + region.run):
+                                        acc = tile_fma(acc, x, places, k, panels, weights)
+                                        weights += layout.width
+                            if is_rectified:
+                                acc = tile_relu(acc)
+                            outputs = tile_offsets(targets, window, rows)
+                            tile_store_rows(acc, y, outputs, channel, channels)
+
+    return correlate
+
+
+# One kernel for each width of tiles, compiled when it is first needed.
+_correlate = {columns: _correlation(rows, columns) for columns, rows in ROWS_FOR.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -241,17 +190,12 @@ def correlate(plan, x, kernel, b, y, is_transposed, is_rectified, scratch):
         ((chunks * splits, 2, BLOCK + SPARE), np.int64),
     )
     kernel = kernel.reshape(-1)
-    _correlate(
-        x.reshape(-1),
-        kernel,
-        kernel[:0] if b is None else b,
-        y.reshape(-1),
-        plan.regions,
-        plan.layout,
-        plan.taps,
-        is_transposed,
-        is_rectified,
-        (chunks, splits, packs),
-        panels if packs else kernel,
-        lists,
+    if is_transposed:
+        _pack_transposed(kernel, plan.taps, plan.layout, panels)
+    elif packs:
+        _pack(kernel, plan.layout, panels)
+    b = kernel[:0] if b is None else b
+    _correlate[plan.tile_columns](
+        *(x.reshape(-1), b, y.reshape(-1), plan.regions, plan.layout, is_rectified, splits),
+        *(panels if packs else kernel, lists),
     )

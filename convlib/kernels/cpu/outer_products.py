@@ -24,9 +24,7 @@ from numba import njit, prange
 from convlib.kernels.cpu.correlation import SMALL, SPARE, TASKS, list_windows
 from convlib.kernels.cpu.sums import chunk_range
 from convlib.kernels.cpu.tile import (
-    HAS_32_REGISTERS,
     NEIGHBOURS_FOR,
-    lanes,
     tile_add_runs,
     tile_bias,
     tile_fma,
@@ -36,7 +34,6 @@ from convlib.kernels.cpu.tile import (
     tile_store,
     tile_store_rows,
     tile_zero,
-    vector_lanes,
 )
 
 BLOCK_SIZE = 1 << 13  # numbers of dy that stay in the first-level cache
@@ -44,10 +41,6 @@ LONGEST_BLOCK = 512  # windows
 TILES_PER_TASK = 24  # so that copying dy once more for each task is a small part of the work
 CHUNK = 1024  # windows at least, so that adding up the chunks' sums is a small part of the work
 LARGEST_PARTIAL_SUM = 1 << 24  # numbers in all partial sums of dw together
-
-
-def _tile_rows(plan, dtype):
-    return NEIGHBOURS_FOR[int(plan.layout[0]["width"]) // lanes(dtype)]
 
 
 @lru_cache(maxsize=256)
@@ -74,41 +67,6 @@ def elements_under_windows(plan, tile_rows):
     return elements
 
 
-def _add_products(rows, columns):
-    """Return the function that adds a block of windows to tiles of so many k × vectors."""
-
-    @njit
-    def add_products(
-        x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients, total, bias
-    ):
-        width = columns * vector_lanes(x)
-        channel, channels = output
-        like = tile_zero(x, rows, columns)
-        for window in range(0, windows, rows):
-            block = tile_load_rows(like, dy, tile_offsets(targets, window, rows), channel, channels)
-            tile_store(block, gradients, window * width, width, rows, width)
-        if tiles[0] == 0:
-            one = gradients.dtype.type(1)
-            acc = tile_bias(bias, channel, channels, 1, columns)
-            for window in range(windows):
-                acc = tile_add_runs(acc, gradients, window * width, (0,), one, width)
-            tile_store(acc, bias, channel, 0, 1, channels)
-        for tile in range(tiles[0], tiles[1]):
-            seen = tile_offsets(places, tile * rows, rows)
-            targets_in_dw = tile_offsets(terms, tile * rows, rows)
-            acc = tile_load_rows(like, total, targets_in_dw, channel, channels)
-            if _are_neighbours(places, tile * rows, rows):
-                first = shift + places[tile * rows]
-                for window in range(windows):
-                    acc = tile_fma_run(acc, x, first + starts[window], gradients, window * width)
-            else:
-                for window in range(windows):
-                    acc = tile_fma(acc, x, seen, shift + starts[window], gradients, window * width)
-            tile_store_rows(acc, total, targets_in_dw, channel, channels)
-
-    return add_products
-
-
 @njit
 def _are_neighbours(places, first, rows):
     """Tell whether a tile's elements follow each other in memory: one address will do for all."""
@@ -118,106 +76,84 @@ def _are_neighbours(places, first, rows):
     return True
 
 
-_add_1, _add_2, _add_3, _add_4 = (
-    _add_products(NEIGHBOURS_FOR.get(columns, 1), columns) for columns in (1, 2, 3, 4)
-)
+def _outer_product(rows, columns):
+    """Return the kernel whose tiles have so many elements of the kernel × vectors of outputs."""
+
+    @njit(cache=True, parallel=True)
+    def outer_product(x, dy, regions, layouts, elements, splits, totals, biases, lists, memory):
+        for index in prange(len(lists)):
+            layout, gradients = layouts[0], memory[index]
+            starts, targets = lists[index, 0], lists[index, 1]
+            width, panels, chunks = layout.width, layout.groups * layout.blocks, len(totals)
+            chunk, part = divmod(np.int64(index), panels * splits)  # prange counts in uint64
+            panel, split = divmod(part, splits)
+            group, block = divmod(panel, layout.blocks)
+            channel = group * layout.outputs + block * width
+            channels = min(width, layout.outputs - block * width)
+            first_tile, last_tile = chunk_range(split, splits, elements.shape[2] // rows)
+            shift, total, bias = group * layout.source_group, totals[chunk], biases[chunk]
+            like = tile_zero(x, rows, columns)
+            for k in range(first_tile * rows, min(layout.terms, last_tile * rows)):
+                for o in range(channels):
+                    total[k * layout.filters + channel + o] = 0
+            if split == 0:
+                for o in range(channels):
+                    bias[channel + o] = 0
+            longest = min(LONGEST_BLOCK, BLOCK_SIZE // width)
+            for number in range(len(regions)):
+                region = regions[number]
+                places, terms = elements[0, number], elements[1, number]
+                windows = layout.images * region.rows * region.columns
+                first, last = chunk_range(chunk, chunks, windows)
+                for start in range(first, last, longest):
+                    count = min(last - start, longest)
+                    list_windows(region, layout, start, start + count, starts, targets)
+                    for window in range(0, count, rows):
+                        outputs = tile_offsets(targets, window, rows)
+                        part = tile_load_rows(like, dy, outputs, channel, channels)
+                        tile_store(part, gradients, window * width, width, rows, width)
+                    if split == 0:
+                        sums, one = tile_bias(bias, channel, channels, 1, columns), x.dtype.type(1)
+                        for window in range(count):
+                            sums = tile_add_runs(sums, gradients, window * width, (0,), one, width)
+                        tile_store(sums, bias, channel, 0, 1, channels)
+                    for tile in range(first_tile, last_tile):
+                        seen = tile_offsets(places, tile * rows, rows)
+                        outputs = tile_offsets(terms, tile * rows, rows)
+                        acc = tile_load_rows(like, total, outputs, channel, channels)
+                        if _are_neighbours(places, tile * rows, rows):
+                            place = shift + places[tile * rows]
+                            for window in range(count):
+                                here = place + starts[window]
+                                acc = tile_fma_run(acc, x, here, gradients, window * width)
+                        else:
+                            for window in range(count):
+                                here = shift + starts[window]
+                                acc = tile_fma(acc, x, seen, here, gradients, window * width)
+                        tile_store_rows(acc, total, outputs, channel, channels)
+
+    return outer_product
 
 
-@njit
-def _add_block(
-    x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients, total, bias,
-    width,
-):  # fmt: skip
-    """Copy a block of windows' gradients and add it to a range of the tiles of one panel."""
-    columns = width // vector_lanes(x)
-    if columns == 1:
-        _add_1(
-            x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients, total,
-            bias,
-        )  # fmt: skip
-    elif columns == 2:
-        _add_2(
-            x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients, total,
-            bias,
-        )  # fmt: skip
-    elif HAS_32_REGISTERS:  # known to the compiler, which leaves out the rest without them
-        if columns == 3:
-            _add_3(
-                x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients,
-                total, bias,
-            )  # fmt: skip
-        else:
-            _add_4(
-                x, dy, starts, targets, windows, shift, places, terms, tiles, output, gradients,
-                total, bias,
-            )  # fmt: skip
-
-
-@njit
-def _sum_panel(
-    x, dy, regions, layout, elements, panel, tiles, tile_rows, chunk, chunks, total, bias, lists,
-    gradients,
-):  # fmt: skip
-    """Sum a chunk of all windows, for a range of tiles of one panel."""
-    group, block = divmod(panel, layout.blocks)
-    width, shift = layout.width, group * layout.source_group
-    channel = group * layout.outputs + block * width
-    channels = min(width, layout.outputs - block * width)
-    starts, targets = lists[0], lists[1]
-    for k in range(tiles[0] * tile_rows, min(layout.terms, tiles[1] * tile_rows)):
-        first = k * layout.filters + channel
-        total[first : first + channels] = 0
-    if tiles[0] == 0:
-        bias[channel : channel + channels] = 0
-    longest = min(LONGEST_BLOCK, BLOCK_SIZE // width)
-    for index in range(len(regions)):
-        region = regions[index]
-        first, last = chunk_range(chunk, chunks, layout.images * region.rows * region.columns)
-        for start in range(first, last, longest):
-            windows = min(last - start, longest)
-            list_windows(region, layout, start, start + windows, starts, targets)
-            _add_block(
-                x, dy, starts, targets, windows, shift, elements[0, index], elements[1, index],
-                tiles, (channel, channels), gradients, total, bias, width,
-            )  # fmt: skip
+# One kernel for each width of tiles, compiled when it is first needed.
+_outer_products = {columns: _outer_product(rows, columns) for columns, rows in NEIGHBOURS_FOR.items()}
 
 
 @njit
 def add_chunks(totals, total, first, last):
     """Write the sum of the chunks' totals, added in order, for a range of elements."""
-    total[first:last] = totals[0, first:last]
+    for i in range(first, last):
+        total[i] = totals[0, i]
     for chunk in range(1, len(totals)):
         for i in range(first, last):
             total[i] += totals[chunk, i]
 
 
 @njit(cache=True, parallel=True)
-def _outer_products(
-    x, dy, dw, db, regions, layouts, elements, labour, totals, biases, lists, gradients
-):
-    chunks, splits, tile_rows = labour
-    tiles = elements.shape[2] // tile_rows
-    panels = layouts[0].groups * layouts[0].blocks
-    if chunks * splits * panels == 1:
-        _sum_panel(
-            x, dy, regions, layouts[0], elements, 0, (0, tiles), tile_rows, 0, 1, dw, db, lists[0],
-            gradients[0],
-        )  # fmt: skip
-    else:
-        for index in prange(chunks * panels * splits):
-            task = np.int64(index)  # prange counts in uint64
-            chunk, part = divmod(task, panels * splits)
-            panel, split = divmod(part, splits)
-            total, bias = (dw, db) if chunks == 1 else (totals[chunk], biases[chunk])
-            mine = chunk_range(split, splits, tiles)
-            _sum_panel(
-                x, dy, regions, layouts[0], elements, panel, mine, tile_rows, chunk, chunks, total,
-                bias, lists[task], gradients[task],
-            )  # fmt: skip
-    if chunks > 1:
-        for index in prange(TASKS):
-            add_chunks(totals, dw, *chunk_range(index, TASKS, len(dw)))
-        add_chunks(biases, db, 0, len(db))
+def _add_chunks(totals, dw, biases, db):
+    for index in prange(TASKS):
+        add_chunks(totals, dw, *chunk_range(index, TASKS, len(dw)))
+        add_chunks(biases, db, *chunk_range(index, TASKS, len(db)))
 
 
 @lru_cache(maxsize=1024)
@@ -240,7 +176,7 @@ def add_outer_products(plan, x, dy, dw, db, scratch):
         if db is not None:
             db[...] = 0
         return
-    tile_rows = _tile_rows(plan, x.dtype)
+    tile_rows = NEIGHBOURS_FOR[plan.tile_columns]
     chunks, splits = _division_of_labour(plan, dw.size, tile_rows)
     tasks, parts = chunks * splits * plan.panels, chunks if chunks > 1 else 0
     filters = dy.shape[-1]
@@ -251,17 +187,12 @@ def add_outer_products(plan, x, dy, dw, db, scratch):
         ((tasks, 2, LONGEST_BLOCK + SPARE), np.int64),
         ((tasks, BLOCK_SIZE + SPARE * 64), x.dtype),
     )
-    _outer_products(
-        x.reshape(-1),
-        dy.reshape(-1),
-        dw.reshape(-1),
-        bias if db is None else db,
-        plan.regions,
-        plan.layout,
-        elements_under_windows(plan, tile_rows),
-        (chunks, splits, tile_rows),
-        totals,
-        biases,
-        lists,
-        gradients,
+    dw, bias = dw.reshape(-1), bias if db is None else db
+    if parts == 0:
+        totals, biases = dw.reshape(1, -1), bias.reshape(1, -1)
+    _outer_products[plan.tile_columns](
+        *(x.reshape(-1), dy.reshape(-1), plan.regions, plan.layout),
+        *(elements_under_windows(plan, tile_rows), splits, totals, biases, lists, gradients),
     )
+    if parts:
+        _add_chunks(totals, dw, biases, bias)

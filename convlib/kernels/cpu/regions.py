@@ -73,6 +73,7 @@ class Plan:
 
     regions: np.ndarray
     layout: np.ndarray  # one record
+    tile_columns: int
     taps: np.ndarray  # which element (u, v) of the kernel comes where in a panel
     panels: int  # of all groups
     panel_size: int
@@ -209,7 +210,7 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
     multiply_adds = images * int((seen * regions["run"]).sum()) * target_shape[2]
     layout = np.array([layout], LAYOUT)
     panels, panel_size = groups * -(-outputs // width), terms * width
-    return Plan(regions, layout, taps, panels, panel_size, int(tiles.sum()), multiply_adds)
+    return Plan(regions, layout, columns, taps, panels, panel_size, int(tiles.sum()), multiply_adds)
 
 
 @lru_cache(maxsize=1024)
