@@ -569,32 +569,27 @@ def tile_is_finite(typing_context, operand):
     return types.boolean(operand), code
 
 
-def tile_transform(matrix):
-    """Return the operation ``tile → matrix · tile`` for a matrix that is known when compiling.
+def transform_code(tile, matrix):
+    """Return the type of ``matrix · tile`` and what generates its code, for an intrinsic.
 
     Row r of the result is ``Σ_s matrix[r][s] · tile[s]``; zeros cost nothing, ±1 an addition.
     """
+    result_tile = Tile(tile.dtype, len(matrix), tile.columns)
 
-    @intrinsic
-    def transform(typing_context, operand):
-        tile, result_tile = operand, Tile(operand.dtype, len(matrix), operand.columns)
+    def code(context, builder, signature, arguments):
+        old = arguments[0]
+        result = ir.Constant(context.get_value_type(result_tile), ir.Undefined)
+        for row, column, index in result_tile.entries():
+            terms = [
+                (factor, builder.extract_value(old, s * tile.columns + column))
+                for s, factor in enumerate(matrix[row])
+                if factor
+            ]
+            entry = _linear_combination(builder, tile, terms)
+            result = builder.insert_value(result, entry, index)
+        return result
 
-        def code(context, builder, signature, arguments):
-            (old,) = arguments
-            result = ir.Constant(context.get_value_type(result_tile), ir.Undefined)
-            for row, column, index in result_tile.entries():
-                terms = [
-                    (factor, builder.extract_value(old, s * tile.columns + column))
-                    for s, factor in enumerate(matrix[row])
-                    if factor
-                ]
-                entry = _linear_combination(builder, tile, terms)
-                result = builder.insert_value(result, entry, index)
-            return result
-
-        return result_tile(operand), code
-
-    return transform
+    return result_tile, code
 
 
 def _linear_combination(builder, tile, terms):

@@ -42,6 +42,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numba import njit, prange
+from numba.extending import intrinsic
 
 from convlib.kernels.cpu.sums import chunk_range
 from convlib.kernels.cpu.tile import (
@@ -57,12 +58,13 @@ from convlib.kernels.cpu.tile import (
     tile_store,
     tile_store_grid,
     tile_store_maximum,
-    tile_transform,
     tile_zero,
+    transform_code,
     vector_lanes,
 )
 
 CLIPPED = 255
+_NO_CODE = np.empty(0, np.uint8)
 DIRECTLY = 0  # the m of a convolution that is better not taken this way
 FEWEST_TASKS = 8
 BLOCK_BYTES = 1 << 18  # of V and M together: several fit in a second-level cache
@@ -167,30 +169,12 @@ def _geometry(outputs_across, x_shape, filters, output_size, padding, dtype):
     )
 
 
-def _transforms(m):
-    """Return the functions that transform patches and kernels, a vector of channels each."""
-    n = m + 2
-    from_input, from_kernel = tile_transform(INPUT[m]), tile_transform(KERNEL[m])
-
-    @njit
-    def transform_input(x, start, down, across, v, target, step):
-        d = tile_load_grid(tile_zero(x, n, n), x, start, down, across)
-        columns = from_input(d)
-        patch = tile_exchange(from_input(tile_exchange(columns)))
-        tile_store_grid(patch, v, target, (n * step, step), (n, n, vector_lanes(x)))
-
-    @njit
-    def transform_kernel(w, start, down, across, u, target, step):
-        g = tile_load_grid(tile_zero(w, 3, 3), w, start, down, across)
-        columns = from_kernel(g)
-        kernel = tile_exchange(from_kernel(tile_exchange(columns)))
-        tile_store_grid(kernel, u, target, (n * step, step), (n, n, vector_lanes(w)))
-
-    return transform_input, transform_kernel
-
-
-_transform_input_2, _transform_kernel_2 = _transforms(2)
-_transform_input_4, _transform_kernel_4 = _transforms(4)
+@intrinsic(prefer_literal=True)
+def transform(typing_context, operand, matrix, m):
+    """Return ``matrix · tile``: 0 is Bᵀ, 1 is G and 2 is Aᵀ, for patches of m × m outputs."""
+    matrices = (INPUT, KERNEL, OUTPUT)[matrix.literal_value]
+    result, code = transform_code(operand, matrices[m.literal_value])
+    return result(operand, matrix, m), code
 
 
 @njit
@@ -212,29 +196,37 @@ def _copy_weights(w, c, first, is_transposed, geometry, weights, lane_count):
                 part[lane] = 0
 
 
-@njit(cache=True, parallel=True)
-def _transform_kernel(w, is_transposed, geometry, transformed, memory):
-    """Write U (ξ, panel, channel, output channel of the panel), filled with zeros."""
-    panel, lane_count = geometry.panel, vector_lanes(w)
-    flat = w.reshape(-1)
-    for index in prange(geometry.panels * geometry.channels):
-        item = np.int64(index)  # prange counts in uint64
-        block, c = divmod(item, geometry.channels)
-        weights = memory[numba.get_thread_id()]
-        for lane in range(0, panel, lane_count):
-            o = block * panel + lane
-            if is_transposed or o + lane_count > geometry.filters:
-                _copy_weights(w, c, o, is_transposed, geometry, weights, lane_count)
-                source, start, across = weights, 0, lane_count
-            else:
-                across = geometry.channels * geometry.filters
-                source, start = flat, c * geometry.filters + o
-            target = item * panel + lane
-            arguments = (source, start, 3 * across, across, transformed, target, geometry.u_step)
-            if geometry.outputs_across == 2:
-                _transform_kernel_2(*arguments)
-            else:
-                _transform_kernel_4(*arguments)
+def _kernel_transform(m):
+    """Return the kernel that writes U (ξ, panel, channel, output channel), filled with zeros."""
+    n = m + 2
+
+    @njit(cache=True, parallel=True)
+    def transform_kernel(w, is_transposed, geometry, transformed, memory):
+        flat = w.reshape(-1)
+        for index in prange(geometry.panels * geometry.channels):
+            item = np.int64(index)  # prange counts in uint64
+            lane_count, step = vector_lanes(w), geometry.u_step
+            block, c = divmod(item, geometry.channels)
+            weights = memory[numba.get_thread_id()]
+            for lane in range(0, geometry.panel, lane_count):
+                o = block * geometry.panel + lane
+                if is_transposed or o + lane_count > geometry.filters:
+                    _copy_weights(w, c, o, is_transposed, geometry, weights, lane_count)
+                    source, start, across = weights, 0, lane_count
+                else:
+                    across = geometry.channels * geometry.filters
+                    source, start = flat, c * geometry.filters + o
+                g = tile_load_grid(tile_zero(w, 3, 3), source, start, 3 * across, across)
+                columns = tile_exchange(transform(g, 1, m))
+                kernel = tile_exchange(transform(columns, 1, m))
+                target = item * geometry.panel + lane
+                limits = (n, n, lane_count)
+                tile_store_grid(kernel, transformed, target, (n * step, step), limits)
+
+    return transform_kernel
+
+
+_transform_kernel = {m: _kernel_transform(m) for m in (2, 4)}
 
 
 @njit
@@ -262,77 +254,29 @@ def _copy_patch(x, image, top, left, size, geometry, patch):
 
 
 @njit
-def _transform_patches(x, first, last, geometry, transformed, patch_memory):
-    """Write V (patch, ξ, channel) of a block of patches."""
-    m = geometry.outputs_across
+def _patch_source(patch, m, x, geometry, memory):
+    """Return an array that holds a patch, where it starts there, and the steps down and across."""
     n = m + 2
-    for patch in range(first, last):
-        image, row, column = _place(patch, geometry)
-        top, left = row * m - geometry.top, column * m - geometry.left
-        is_inside = (
-            min(top, left) >= 0 and top + n <= geometry.height and left + n <= geometry.width
-        )
-        if is_inside and geometry.depth == geometry.channels:
-            source, across = x, geometry.channels
-            down = geometry.width * across
-            start = (image * geometry.height + top) * down + left * across
-        else:
-            _copy_patch(x, image, top, left, n, geometry, patch_memory)
-            source, across, down, start = patch_memory, geometry.depth, n * geometry.depth, 0
-        target = (patch - first) * n * n * geometry.v_step
-        for c in range(0, geometry.depth, vector_lanes(x)):
-            step = geometry.v_step
-            arguments = (source, start + c, down, across, transformed, target + c, step)
-            if m == 2:
-                _transform_input_2(*arguments)
-            else:
-                _transform_input_4(*arguments)
-
-
-def _multiply(columns):
-    """Return the function that multiplies a block, with tiles of so many columns."""
-
-    @njit
-    def multiply(v, u, starts, count, some_panels, geometry, product):
-        grid, row_length = (geometry.outputs_across + 2) ** 2, geometry.panels * geometry.panel
-        v_patch, m_patch = grid * geometry.v_step, grid * geometry.m_step
-        for xi in range(grid):
-            for panel in range(*some_panels):
-                first, final = xi * geometry.v_step, count - 1
-                channel = panel * geometry.panel
-                for patch in range(0, count, ROWS):
-                    # The last tile may be shorter; its spare rows repeat the last patch.
-                    patches = (
-                        first + patch * v_patch,
-                        first + min(patch + 1, final) * v_patch,
-                        first + min(patch + 2, final) * v_patch,
-                        first + min(patch + 3, final) * v_patch,
-                        first + min(patch + 4, final) * v_patch,
-                        first + min(patch + 5, final) * v_patch,
-                    )
-                    acc = tile_rows_of(starts, xi * row_length + channel, ROWS, columns)
-                    weights = xi * geometry.u_step + channel * geometry.channels
-                    for c in range(geometry.channels):
-                        acc = tile_fma(acc, v, patches, c, u, weights)
-                        weights += geometry.panel
-                    target = patch * m_patch + xi * geometry.m_step + channel
-                    # Spare rows are stored as well: a block of M is a multiple of ROWS.
-                    tile_store(acc, product, target, m_patch, ROWS, columns * vector_lanes(v))
-
-    return multiply
-
-
-_multiply_1, _multiply_2, _multiply_4 = (_multiply(columns) for columns in (1, 2, 4))
+    image, row, column = _place(patch, geometry)
+    top, left = row * m - geometry.top, column * m - geometry.left
+    is_inside = min(top, left) >= 0 and top + n <= geometry.height and left + n <= geometry.width
+    if is_inside and geometry.depth == geometry.channels:
+        down = geometry.width * geometry.channels
+        start = (image * geometry.height + top) * down + left * geometry.channels
+        return x, start, down, geometry.channels
+    _copy_patch(x, image, top, left, n, geometry, memory)
+    return memory, 0, n * geometry.depth, geometry.depth
 
 
 @njit
-def _multiply_block(v, u, starts, count, some_panels, geometry, product):
-    if geometry.columns == 1:
-        _multiply_1(v, u, starts, count, some_panels, geometry, product)
-    elif geometry.columns == 2:
-        _multiply_2(v, u, starts, count, some_panels, geometry, product)
-    else:
-        _multiply_4(v, u, starts, count, some_panels, geometry, product)
+def _store_patch(outputs, y, patch, m, o, geometry):
+    """Store a vector of a patch's output channels, as far as its pixels exist."""
+    image, row, column = _place(patch, geometry)
+    y_row = geometry.output_width * geometry.filters
+    target = (image * geometry.output_height + row * m) * y_row + column * m * geometry.filters + o
+    height, width = geometry.output_height - row * m, geometry.output_width - column * m
+    limits = (height, width, geometry.filters - o)
+    tile_store_grid(outputs, y, target, (y_row, geometry.filters), limits)
 
 
 @njit
@@ -359,111 +303,103 @@ def _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels):
                             pixels[target + o] += factor * weight
 
 
-def _store(m):
-    """Return the function that writes the outputs of a block of patches."""
+def _convolution(m, columns, pools):
+    """Return the kernel for patches of m × m outputs and tiles of so many columns.
+
+    With ``pools`` a patch's outputs compete, and maxima and codes are stored; without it, ``code``
+    is not touched.
+    """
     n = m + 2
-    to_output = tile_transform(OUTPUT[m])
+    grid = n * n
 
-    @njit
-    def store(
-        x, w, is_transposed, is_rectified, starts, product, patches, filters, geometry, pixels, y
+    @njit(cache=True, parallel=True)
+    def convolve(
+        x, w, is_transposed, is_rectified, geometry, u, starts, y, code, v_memory, m_memory, memory
     ):
-        row_length, step = geometry.panels * geometry.panel, geometry.m_step
-        y_row = geometry.output_width * geometry.filters
-        steps = (y_row, geometry.filters)
-        first, last = patches
-        for patch in range(first, last):
-            image, row, column = _place(patch, geometry)
-            target = (image * geometry.output_height + row * m) * y_row
-            target += column * m * geometry.filters
-            limits = (geometry.output_height - row * m, geometry.output_width - column * m)
-            is_finite = True
-            for o in range(filters[0], filters[1], vector_lanes(x)):
-                source = (patch - first) * n * n * step + o
-                transformed = tile_load_grid(tile_zero(x, n, n), product, source, n * step, step)
-                columns = to_output(transformed)
-                outputs = tile_exchange(to_output(tile_exchange(columns)))
-                is_finite &= tile_is_finite(outputs)
-                if is_rectified:
-                    outputs = tile_relu(outputs)
-                tile_store_grid(outputs, y, target + o, steps, (*limits, geometry.filters - o))
-            if not is_finite:
-                _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels)
-                for o in range(filters[0], filters[1], vector_lanes(x)):
-                    outputs = tile_load_grid(
-                        tile_zero(x, m, m), pixels, o, m * row_length, row_length
-                    )
-                    if is_rectified:
-                        outputs = tile_relu(outputs)
-                    tile_store_grid(outputs, y, target + o, steps, (*limits, geometry.filters - o))
+        for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
+            block, split = divmod(np.int64(index), geometry.splits)  # prange counts in uint64
+            first = block * geometry.block
+            last = min(first + geometry.block, geometry.patches)
+            panels = chunk_range(split, geometry.splits, geometry.panels)
+            thread, lane_count = numba.get_thread_id(), vector_lanes(x)
+            v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
+            v_step, m_step = geometry.v_step, geometry.m_step
+            row_length = geometry.panels * geometry.panel
 
-    return store
+            for patch in range(first, last):  # V
+                source, start, down, across = _patch_source(patch, m, x, geometry, pixels)
+                target = (patch - first) * grid * v_step
+                for c in range(0, geometry.depth, lane_count):
+                    d = tile_load_grid(tile_zero(x, n, n), source, start + c, down, across)
+                    rows = tile_exchange(transform(d, 0, m))
+                    transformed = tile_exchange(transform(rows, 0, m))
+                    steps, limits = (n * v_step, v_step), (n, n, lane_count)
+                    tile_store_grid(transformed, v, target + c, steps, limits)
 
+            final = last - first - 1
+            for xi in range(grid):  # M
+                for panel in range(*panels):
+                    place, channel = xi * v_step, panel * geometry.panel
+                    for patch in range(0, last - first, ROWS):
+                        # The last tile may be shorter; its spare rows repeat the last patch.
+                        patches = (
+                            place + patch * grid * v_step,
+                            place + min(patch + 1, final) * grid * v_step,
+                            place + min(patch + 2, final) * grid * v_step,
+                            place + min(patch + 3, final) * grid * v_step,
+                            place + min(patch + 4, final) * grid * v_step,
+                            place + min(patch + 5, final) * grid * v_step,
+                        )
+                        acc = tile_rows_of(starts, xi * row_length + channel, ROWS, columns)
+                        weights = xi * geometry.u_step + channel * geometry.channels
+                        for c in range(geometry.channels):
+                            acc = tile_fma(acc, v, patches, c, u, weights)
+                            weights += geometry.panel
+                        target = patch * grid * m_step + xi * m_step + channel
+                        # Spare rows are stored as well: a block of M is a multiple of ROWS.
+                        width = columns * lane_count
+                        tile_store(acc, product, target, grid * m_step, ROWS, width)
 
-_store_2, _store_4 = _store(2), _store(4)
-_to_output_2 = tile_transform(OUTPUT[2])
+            first_filter = panels[0] * geometry.panel
+            last_filter = min(geometry.filters, panels[1] * geometry.panel)
+            for patch in range(first, last):  # Y
+                is_finite = True
+                for attempt in range(2):
+                    for o in range(first_filter, last_filter, lane_count):
+                        if attempt == 0:
+                            place = (patch - first) * grid * m_step + o
+                            transformed = tile_load_grid(
+                                tile_zero(x, n, n), product, place, n * m_step, m_step
+                            )
+                            rows = tile_exchange(transform(transformed, 2, m))
+                            outputs = tile_exchange(transform(rows, 2, m))
+                            is_finite &= tile_is_finite(outputs)
+                        else:
+                            outputs = tile_load_grid(
+                                tile_zero(x, m, m), pixels, o, m * row_length, row_length
+                            )
+                        if pools:
+                            target = patch * geometry.filters + o
+                            channels = geometry.filters - o
+                            tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
+                        else:
+                            if is_rectified:
+                                outputs = tile_relu(outputs)
+                            _store_patch(outputs, y, patch, m, o, geometry)
+                    if is_finite:
+                        break
+                    _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels)
 
-
-@njit
-def _store_maxima(x, w, starts, product, patches, filters, geometry, pixels, y, code):
-    """Write maxima and codes of a block of patches, each of which is one pooling window."""
-    row_length, step = geometry.panels * geometry.panel, geometry.m_step
-    first, last = patches
-    for patch in range(first, last):
-        is_finite = True
-        for o in range(filters[0], filters[1], vector_lanes(x)):
-            source = (patch - first) * 16 * step + o
-            transformed = tile_load_grid(tile_zero(x, 4, 4), product, source, 4 * step, step)
-            columns = _to_output_2(transformed)
-            outputs = tile_exchange(_to_output_2(tile_exchange(columns)))
-            is_finite &= tile_is_finite(outputs)
-            target, channels = patch * geometry.filters + o, geometry.filters - o
-            tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
-        if not is_finite:
-            _convolve_directly(x, w, False, starts, patch, geometry, pixels)
-            for o in range(filters[0], filters[1], vector_lanes(x)):
-                outputs = tile_load_grid(tile_zero(x, 2, 2), pixels, o, 2 * row_length, row_length)
-                target, channels = patch * geometry.filters + o, geometry.filters - o
-                tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
-
-
-@njit
-def _multiply_task(task, x, geometry, u, starts, v, product, patch_memory):
-    """Write M for a task's patches and panels; return the patches and the output channels."""
-    block, split = divmod(task, geometry.splits)
-    first = block * geometry.block
-    last = min(first + geometry.block, geometry.patches)
-    panels = chunk_range(split, geometry.splits, geometry.panels)
-    _transform_patches(x, first, last, geometry, v, patch_memory)
-    _multiply_block(v, u, starts, last - first, panels, geometry, product)
-    last_filter = min(geometry.filters, panels[1] * geometry.panel)
-    return (first, last), (panels[0] * geometry.panel, last_filter)
-
-
-@njit(cache=True, parallel=True)
-def _convolve(
-    x, w, is_transposed, is_rectified, geometry, u, starts, y, v_memory, m_memory, memory
-):
-    for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
-        task = np.int64(index)  # prange counts in uint64
-        thread = numba.get_thread_id()
-        v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
-        patches, filters = _multiply_task(task, x, geometry, u, starts, v, product, pixels)
-        flags = (is_transposed, is_rectified)
-        if geometry.outputs_across == 2:
-            _store_2(x, w, *flags, starts, product, patches, filters, geometry, pixels, y)
-        else:
-            _store_4(x, w, *flags, starts, product, patches, filters, geometry, pixels, y)
+    return convolve
 
 
-@njit(cache=True, parallel=True)
-def _convolve_and_pool(x, w, geometry, u, starts, y, code, v_memory, m_memory, memory):
-    for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
-        task = np.int64(index)
-        thread = numba.get_thread_id()
-        v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
-        patches, filters = _multiply_task(task, x, geometry, u, starts, v, product, pixels)
-        _store_maxima(x, w, starts, product, patches, filters, geometry, pixels, y, code)
+_convolve = {
+    (m, columns, pools): _convolution(m, columns, pools)
+    for m in (2, 4)
+    for columns in (1, 2, 4)
+    for pools in (False, True)
+    if m == 2 or not pools
+}
 
 
 def _requests(geometry, dtype):
@@ -481,22 +417,26 @@ def _requests(geometry, dtype):
 
 def _prepare(geometry, w, is_transposed, b, u, starts, memory):
     """Transform the kernel, and write the values with which the sums for each ξ begin."""
-    _transform_kernel(w, is_transposed, geometry, u, memory)
+    _transform_kernel[geometry.outputs_across](w, is_transposed, geometry, u, memory)
     starts[...] = 0
     if b is not None:
         starts[geometry.outputs_across + 3, : geometry.filters] = b
+
+
+def _run(geometry, x, w, b, y, code, is_transposed, is_rectified, pools, scratch):
+    u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
+    _prepare(geometry, w, is_transposed, b, u, starts, memory)
+    _convolve[geometry.outputs_across, geometry.columns, pools](
+        *(x.reshape(-1), w, is_transposed, is_rectified, geometry, u, starts.reshape(-1)),
+        *(y.reshape(-1), code, v, product, memory),
+    )
 
 
 def convolve(x, w, b, y, padding, outputs_across, is_transposed, is_rectified, scratch):
     """Convolve with the kernel, or with the flipped and transposed one; see the module's text."""
     filters = w.shape[2] if is_transposed else w.shape[3]
     geometry = _geometry(outputs_across, x.shape, filters, y.shape[1:3], padding, x.dtype)
-    u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
-    _prepare(geometry, w, is_transposed, b, u, starts, memory)
-    _convolve(
-        *(x.reshape(-1), w, is_transposed, is_rectified, geometry, u, starts.reshape(-1)),
-        *(y.reshape(-1), v, product, memory),
-    )
+    _run(geometry, x, w, b, y, _NO_CODE, is_transposed, is_rectified, False, scratch)
 
 
 def _seen(size, outputs, before):
@@ -560,9 +500,4 @@ def conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch):
     """Take the maximum of each patch's outputs; see the module's text and the contract."""
     output_size = (2 * y.shape[1], 2 * y.shape[2])
     geometry = _geometry(2, x.shape, w.shape[3], output_size, padding, x.dtype)
-    u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
-    _prepare(geometry, w, False, b, u, starts, memory)
-    _convolve_and_pool(
-        *(x.reshape(-1), w, geometry, u, starts.reshape(-1)),
-        *(y.reshape(-1), code.reshape(-1), v, product, memory),
-    )
+    _run(geometry, x, w, b, y, code.reshape(-1), False, False, True, scratch)
