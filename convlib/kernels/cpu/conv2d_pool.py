@@ -29,6 +29,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from convlib.kernels.cpu import winograd
 from convlib.kernels.cpu.frames import (
+    BLOCK,
     LARGEST_PARTIAL_SUM,
     TASKS,
     Plan,
@@ -36,14 +37,12 @@ from convlib.kernels.cpu.frames import (
     fill_frame,
     forward_plan,
     frame_size,
-    grouped,
     next_window,
-    pack,
-    panel_requests,
     row_length,
     window_at,
 )
-from convlib.kernels.cpu.sums import chunk_range
+from convlib.kernels.cpu.panels import pack
+from convlib.kernels.cpu.tasks import HELPER, INNER, PARALLEL, chunk_range
 from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
     ROWS,
@@ -52,6 +51,7 @@ from convlib.kernels.cpu.tile import (
     tile_add_patch,
     tile_add_runs,
     tile_append_winners,
+    tile_bias,
     tile_fma,
     tile_fma_won,
     tile_fma_won_patch,
@@ -59,8 +59,8 @@ from convlib.kernels.cpu.tile import (
     tile_load_codes,
     tile_load_grid,
     tile_load_part,
+    tile_offsets,
     tile_pool,
-    tile_rows_of,
     tile_scatter,
     tile_square,
     tile_store,
@@ -124,84 +124,66 @@ def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, 
     return plan, Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches)
 
 
-def _pool_some(columns):
-    """Return the function that pools a range of windows with tiles of so many columns."""
-
-    @njit(_nrt=False)
-    def pool_some(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first):
-        width, filters = tiling.width, tiling.groups * tiling.outputs
-        final, _, _ = window_at(last - 1, windows)
-        for panel in range(tiling.groups * tiling.blocks):
-            group, block = divmod(panel, tiling.blocks)
-            channel = group * tiling.outputs + block * width
-            channels = min(width, tiling.outputs - block * width)
-            shift = group * windows.group
-            start, row, column = window_at(first, windows)
-            for window in range(first, last, ROWS):
-                # The last tile may be shorter; its spare rows repeat the last window.
-                s0 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-                s1 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-                s2 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-                s3 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-                s4 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-                s5 = min(start, final) + shift
-                start, row, column = next_window(start, row, column, windows)
-
-                starts = (s0, s1, s2, s3, s4, s5)
-                target = (y_first + window) * filters + channel
-                for q in range(pixels):
-                    acc = tile_rows_of(bias, panel * width, ROWS, columns)
-                    weights = panel * tiling.terms * width
-                    patch = pooling.pixels[q]
-                    for k in range(tiling.terms):
-                        element = patch + pooling.elements[k]
-                        acc = tile_fma(acc, x, starts, element, panels, weights)
-                        weights += width
-                    count = last - window
-                    tile_pool(acc, y, code, target, filters, count, channels, q, CLIPPED)
-
-    return pool_some
+@njit(**HELPER)
+def _list_windows(first, count, windows, starts):
+    """List where windows begin, from the first one on; spare places repeat the last window."""
+    start, row, column = window_at(first, windows)
+    for window in range(count):
+        starts[window] = start
+        start, row, column = next_window(start, row, column, windows)
+    for window in range(count, count + ROWS):
+        starts[window] = starts[count - 1]
 
 
-_pool_1, _pool_2, _pool_4 = (_pool_some(columns) for columns in (1, 2, 4))
+def _convolution_and_pooling(columns):
+    """Return the kernel whose tiles are so many columns wide."""
+
+    @njit(**PARALLEL)
+    def convolve_and_pool(
+        x, windows, frame, tiling, pixels, pooling, panels, b, y, code, frames, lists
+    ):
+        for index in prange(tiling.tasks):
+            task, starts = np.int64(index), lists[index]  # prange counts in uint64
+            per_image, width = windows.rows * windows.columns, tiling.width
+            filters, framed = tiling.groups * tiling.outputs, frames[index]
+            # With frames a task takes one image after the other, without them windows of all.
+            total = tiling.images if tiling.is_framed else tiling.images * per_image
+            first, last = chunk_range(task, tiling.tasks, total)
+            step = 1 if tiling.is_framed else BLOCK
+            for element in range(len(framed)):
+                framed[element] = 0
+            for start in range(first, last, step):
+                source, place, count = x, start, min(last - start, step)
+                if tiling.is_framed:
+                    fill_frame(x, start, frame, framed)
+                    source, place, count = framed, start * per_image, per_image
+                _list_windows(0 if tiling.is_framed else start, count, windows, starts)
+                for panel in range(tiling.groups * tiling.blocks):
+                    group, block = divmod(panel, tiling.blocks)
+                    channel = group * tiling.outputs + block * width
+                    channels = min(width, tiling.outputs - block * width)
+                    for window in range(0, count, ROWS):
+                        patches = tile_offsets(starts, window, ROWS)
+                        target = (place + window) * filters + channel
+                        for q in range(pixels):
+                            if len(b):
+                                acc = tile_bias(b, channel, channels, ROWS, columns)
+                            else:
+                                acc = tile_zero(x, ROWS, columns)
+                            weights = panel * tiling.terms * width
+                            patch = group * windows.group + pooling.pixels[q]
+                            for k in range(tiling.terms):
+                                element = patch + pooling.elements[k]
+                                acc = tile_fma(acc, source, patches, element, panels, weights)
+                                weights += width
+                            rows = count - window
+                            tile_pool(acc, y, code, target, filters, rows, channels, q, CLIPPED)
+
+    return convolve_and_pool
 
 
-@njit(_nrt=False)
-def _pool(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first):
-    """Write the pooling windows from first to last; row ``y_first`` of y belongs to window 0."""
-    if tiling.columns == 1:
-        _pool_1(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
-    elif tiling.columns == 2:
-        _pool_2(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
-    else:
-        _pool_4(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, y_first)
-
-
-@njit(cache=True, parallel=True)
-def _forward(x, windows, frame, tiling, pixels, pooling, panels, bias, y, code, frames):
-    per_image = windows.rows * windows.columns
-    for index in prange(tiling.tasks):
-        task = np.int64(index)
-        if tiling.is_framed:
-            framed = frames[task]
-            framed[:] = 0
-            for image in range(*chunk_range(task, tiling.tasks, tiling.images)):
-                fill_frame(x, image, frame, framed)
-                rows = image * per_image
-                _pool(
-                    *(framed, 0, per_image, windows, tiling, pixels, pooling, panels, bias),
-                    *(y, code, rows),
-                )
-        else:
-            total = tiling.images * per_image
-            first, last = chunk_range(task, tiling.tasks, -(-total // ROWS))
-            first, last = first * ROWS, min(last * ROWS, total)
-            _pool(x, first, last, windows, tiling, pixels, pooling, panels, bias, y, code, 0)
+# One kernel for each width of tiles, compiled when it is first needed.
+_convolve_and_pool = {columns: _convolution_and_pooling(columns) for columns in (1, 2, 4)}
 
 
 def conv2d_relu_max_pool2d_forward(
@@ -217,17 +199,23 @@ def conv2d_relu_max_pool2d_forward(
     plan, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
-    panels, bias, frames = scratch.take(
-        *panel_requests(plan, x.dtype),
-        ((plan.tiling.tasks if plan.tiling.is_framed else 0, frame_size(plan)), x.dtype),
+    room = BLOCK if not plan.tiling.is_framed else plan.windows.rows * plan.windows.columns
+    tiling = plan.tiling
+    panels, frames, lists = scratch.take(
+        ((tiling.groups * tiling.blocks * tiling.terms * tiling.width,), x.dtype),
+        ((tiling.tasks, frame_size(plan) if tiling.is_framed else 0), x.dtype),
+        ((plan.tiling.tasks, room + ROWS), np.int64),
     )
-    pack(plan, grouped(w, groups), b, panels, bias)
-    pixels = pool_size[0] * pool_size[1]
+    w, pixels = w.reshape(-1), pool_size[0] * pool_size[1]
+    pack(w, groups, tiling.terms, tiling.width, panels)
+    b = w[:0] if b is None else b
     outputs = y.reshape(-1), code.reshape(-1)
-    _forward(x.reshape(-1), *plan, pixels, pooling, panels, bias, *outputs, frames)
+    _convolve_and_pool[plan.tiling.columns](
+        x.reshape(-1), *plan, pixels, pooling, panels, b, *outputs, frames, lists
+    )
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _list_by_channel(dy, code, first, windows, filters, o, pixels, winners):
     """List an image's winners for each of a vector of output channels, from o on.
 
@@ -245,14 +233,14 @@ def _list_by_channel(dy, code, first, windows, filters, o, pixels, winners):
         tile_append_winners(values, codes, window * pixels, pixels, room, keys, gradients, counts)
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _first_patch(image, windows):
     """Return where the first patch of an image starts."""
     rows = windows.rows * (windows.columns * windows.next_column + windows.next_row)
     return image * (rows + windows.next_image)
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _sum_winners(total, target, x, first, run_length, runs, patches, keys, gradients, count):
     """Add to dw's row ``total[target:]`` what the listed winners of one output channel give."""
     width = RUN_VECTORS * vector_lanes(x)
@@ -276,7 +264,7 @@ def _sum_winners(total, target, x, first, run_length, runs, patches, keys, gradi
             tile_store(acc, total, row, run_length, 1, length)
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _add_gradients(total, dy, code, first, last):
     """Add the gradients that are not clipped to the bias' sums."""
     filters = len(total)
@@ -286,7 +274,7 @@ def _add_gradients(total, dy, code, first, last):
             total[o] += gradients[o] if codes[o] != CLIPPED else 0
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _sparse_params(
     x, windows, frame, tiling, pooling, dy, code, totals, bias_totals, frames, lists
 ):
@@ -321,7 +309,7 @@ def _sparse_params(
                 )
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _transpose_chunks(totals, dw):
     """Write ``dw[k, o] = Σ_chunk totals[chunk, o · terms + k]``, the chunks in order."""
     terms, filters = dw.shape
@@ -339,7 +327,7 @@ def _transpose_chunks(totals, dw):
 def _dense_products(rows, columns):
     """Return the function that adds a range of pooling windows to tiles of dw of this size."""
 
-    @njit(_nrt=False)
+    @njit(**HELPER)
     def dense_products(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
         width, filters = tiling.width, tiling.groups * tiling.outputs
         row_length = tiling.groups * tiling.blocks * width
@@ -367,7 +355,7 @@ _dense = {columns: _dense_products(rows, columns) for columns, rows in DENSE_ROW
 _dense_1, _dense_2, _dense_4 = (_dense.get(columns, _dense[2]) for columns in (1, 2, 4))
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _dense_block(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
     """Add pooling windows to all tiles of dw; row ``dy_first`` of dy belongs to window 0."""
     if tiling.columns == 1:
@@ -378,7 +366,7 @@ def _dense_block(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_
         _dense_4(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _dense_params(
     x, windows, frame, tiling, pixels, pooling, dy, code, totals, bias_totals, frames
 ):
@@ -402,7 +390,7 @@ def _dense_params(
                 _dense_block(x, rows, last, windows, tiling, pixels, pooling, dy, code, 0, total)
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _select_image(x, first, windows, pooling, dy, code, place, filters, total, row_length):
     """Add an image's pooling windows to the sums of a 3×3 kernel and of the bias.
 
@@ -426,7 +414,7 @@ def _select_image(x, first, windows, pooling, dy, code, place, filters, total, r
             tile_store(acc, total, target, step, 10, vector_lanes(x))
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _select_params(x, windows, frame, tiling, pooling, dy, code, totals, frames):
     filters = tiling.outputs
     for index in prange(len(totals)):
@@ -504,7 +492,7 @@ def conv2d_relu_max_pool2d_backward_params(
         np.sum(bias_totals, 0, out=db)
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _scatter_winners(
     kernel, source, dx, first, run_length, runs, patches, keys, gradients, count
 ):
@@ -528,7 +516,7 @@ def _scatter_winners(
                 tile_scatter(weights, dx, start, offsets, gradients[n], length)
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
     row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
     filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
@@ -561,7 +549,7 @@ def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, list
                         here[row * row_size + element] = framed[inside + element]
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends):
     """List an image's winners by pooling window and pixel, and where each list ends."""
     lane_count = vector_lanes(dy)
@@ -580,7 +568,7 @@ def _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends):
 def _add_winners(down, right):
     """Return the function that adds the winners at one pixel of a 2×2 window to its patch of dx."""
 
-    @njit(_nrt=False, forceinline=True)
+    @njit(**INNER)
     def add_winners(acc, kernel, first, winners, gradients, begin, end):
         for n in range(begin, end):
             source = first + winners[n] * 9 * vector_lanes(kernel)
@@ -593,7 +581,7 @@ def _add_winners(down, right):
 _add_0, _add_1, _add_2, _add_3 = (_add_winners(*pixel) for pixel in np.ndindex(2, 2))
 
 
-@njit(_nrt=False)
+@njit(**HELPER)
 def _add_patches(kernel, first, dx, start, windows, pooling, winners, gradients, ends):
     """Add to one vector of dx's channels what all winners of an image send to it."""
     down, across = pooling.pixels[2], pooling.pixels[1]
@@ -612,7 +600,7 @@ def _add_patches(kernel, first, dx, start, windows, pooling, winners, gradients,
             start += windows.next_row
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _gather(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
     lane_count, filters = vector_lanes(dx), tiling.outputs
     row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels

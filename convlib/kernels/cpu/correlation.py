@@ -23,30 +23,25 @@ from functools import lru_cache
 import numpy as np
 from numba import njit, prange
 
-from convlib.kernels.cpu.sums import chunk_range
+from convlib.kernels.cpu.panels import TASKS, pack, pack_transposed
+from convlib.kernels.cpu.regions import SMALL
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range
 from convlib.kernels.cpu.tile import (
     ROWS_FOR,
     tile_bias,
     tile_fma,
-    tile_load_part,
     tile_offsets,
     tile_relu,
-    tile_square,
-    tile_store,
     tile_store_rows,
-    tile_transpose_lanes,
     tile_zero,
-    vector_lanes,
 )
 
-TASKS = 32  # parallel tasks a region is split into, at most
 BLOCK = 240  # windows that a panel serves in one go; whole tiles of 6, 8 or 10
 SPARE = 12  # places in a list of windows behind the last, as many as a tile has rows
-SMALL = 1 << 18  # multiply-adds that are done before a second core has begun
 CACHED = 1 << 18  # numbers that fit comfortably in a second-level cache
 
 
-@njit
+@njit(**HELPER)
 def list_windows(region, layout, first, last, starts, targets):
     """List where windows first to last of a region start in x, and where their outputs lie."""
     image, place = divmod(first, region.rows * region.columns)
@@ -72,51 +67,10 @@ def list_windows(region, layout, first, last, starts, targets):
         targets[spare] = -1
 
 
-@njit(cache=True, parallel=True)
-def _pack(kernel, layouts, panels):
-    """Lay out the kernel's rows, each a term of the sum, in panels that are filled with zeros."""
-    terms, width, outputs = layouts[0].terms, layouts[0].width, layouts[0].outputs
-    for index in prange(TASKS):
-        first, last = chunk_range(index, TASKS, terms)
-        for term in range(first, last):
-            for panel in range(layouts[0].groups * layouts[0].blocks):
-                group, block = divmod(panel, layouts[0].blocks)
-                source = term * layouts[0].filters + group * outputs + block * width
-                target = (panel * terms + term) * width
-                channels = min(width, outputs - block * width)
-                for lane in range(width):
-                    panels[target + lane] = kernel[source + lane] if lane < channels else 0
-
-
-@njit(cache=True, parallel=True)
-def _pack_transposed(kernel, taps, layouts, panels):
-    """Lay out the transposes of the kernel's elements (u, v), in the order of ``taps``.
-
-    In square blocks, which are transposed in registers.
-    """
-    pieces = len(taps)
-    for index in prange(layouts[0].groups * layouts[0].blocks * pieces):
-        layout = layouts[0]
-        panel, piece = divmod(np.int64(index), pieces)  # prange counts in uint64
-        width, inputs, outputs = layout.width, layout.source_group, layout.outputs
-        group, block = divmod(panel, layout.blocks)
-        stride = layout.groups * inputs
-        channels = min(width, outputs - block * width)
-        source = (taps[piece] * outputs + block * width) * stride + group * inputs
-        target = (panel * pieces + piece) * inputs * width
-        square, lane_count = tile_square(kernel), vector_lanes(kernel)
-        for lane in range(0, width, lane_count):
-            for row in range(0, inputs, lane_count):
-                place = source + lane * stride + row
-                part = tile_load_part(square, kernel, place, stride, channels - lane, inputs - row)
-                to = target + row * width + lane
-                tile_store(tile_transpose_lanes(part), panels, to, width, inputs - row, lane_count)
-
-
 def _correlation(rows, columns):
     """Return the kernel whose tiles have so many windows × vectors of output channels."""
 
-    @njit(cache=True, parallel=True)
+    @njit(**PARALLEL)
     def correlate(x, b, y, regions, layouts, is_rectified, splits, panels, lists):
         for index in prange(len(lists)):
             layout = layouts[0]
@@ -190,10 +144,11 @@ def correlate(plan, x, kernel, b, y, is_transposed, is_rectified, scratch):
         ((chunks * splits, 2, BLOCK + SPARE), np.int64),
     )
     kernel = kernel.reshape(-1)
+    groups, inputs, width = (int(plan.layout[0][n]) for n in ("groups", "source_group", "width"))
     if is_transposed:
-        _pack_transposed(kernel, plan.taps, plan.layout, panels)
+        pack_transposed(kernel, groups, inputs, plan.taps, width, panels)
     elif packs:
-        _pack(kernel, plan.layout, panels)
+        pack(kernel, groups, len(plan.taps) * inputs, width, panels)
     b = kernel[:0] if b is None else b
     _correlate[plan.tile_columns](
         *(x.reshape(-1), b, y.reshape(-1), plan.regions, plan.layout, is_rectified, splits),

@@ -25,10 +25,11 @@ from convlib.kernels.cpu.conv2d import (
     conv2d_backward_params,
     conv2d_forward,
 )
-from convlib.kernels.cpu.correlation import BLOCK, SMALL, SPARE, TASKS, list_windows
+from convlib.kernels.cpu.correlation import BLOCK, SPARE, list_windows
 from convlib.kernels.cpu.outer_products import add_chunks, elements_under_windows
-from convlib.kernels.cpu.regions import backward_input_plan, forward_plan
-from convlib.kernels.cpu.sums import chunk_range
+from convlib.kernels.cpu.panels import TASKS
+from convlib.kernels.cpu.regions import SMALL, backward_input_plan, forward_plan
+from convlib.kernels.cpu.tasks import chunk_range
 from convlib.kernels.cpu.tile import (
     ROWS_FOR,
     tile_bias,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL
 from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
@@ -45,10 +46,8 @@ class Frame(NamedTuple):
     height: int
     width: int
     channels: int
-    top: int  # where the first pixel goes; negative if it is cut off
+    top: int  # where the first pixel goes
     left: int
-    step_down: int  # 1, or the stride whose gaps are filled with zeros
-    step_across: int
     framed_height: int
     framed_width: int
 
@@ -121,13 +120,13 @@ def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, grou
     images, height, width, channels = x_shape
     (top, bottom), (left, right) = padding
     frame = Frame(
-        height, width, channels, top, left, 1, 1, top + height + bottom, left + width + right
+        height, width, channels, top, left, top + height + bottom, left + width + right
     )
     outputs = w_shape[3] // groups
     return _plan(images, frame, w_shape[:2], strides, dilation, groups, outputs, output_size, dtype)
 
 
-@njit
+@njit(**HELPER)
 def next_window(start, row, column, windows):
     """Return where the next window starts, and its row and column."""
     start += windows.next_column
@@ -142,7 +141,7 @@ def next_window(start, row, column, windows):
     return start, row, column
 
 
-@njit
+@njit(**HELPER)
 def window_at(index, windows):
     """Return where window ``index`` starts, and its row and column."""
     row_length = windows.columns * windows.next_column + windows.next_row
@@ -152,41 +151,14 @@ def window_at(index, windows):
     return image * image_length + row * row_length + column * windows.next_column, row, column
 
 
-@njit
+@njit(**HELPER)
 def fill_frame(source, image, frame, framed):
     """Copy one image to its place in ``framed``, whose other elements are zero and stay so."""
-    first = max(0, -(frame.left // frame.step_across))
-    for i in range(frame.height):
-        row = frame.top + i * frame.step_down
-        if row < 0 or row >= frame.framed_height:
-            continue
-        start = (image * frame.height + i) * frame.width * frame.channels
-        for j in range(first, frame.width):
-            column = frame.left + j * frame.step_across
-            if column >= frame.framed_width:
-                break
-            pixel = (row * frame.framed_width + column) * frame.channels
-            for c in range(frame.channels):
-                framed[pixel + c] = source[start + j * frame.channels + c]
-
-
-@njit(cache=True, parallel=True)
-def _pack(kernel, panels, width):
-    """Lay out the kernel (group, u, v, in, out) as panels (group, block, u·v·in, width)."""
-    groups, height, across, inputs, outputs = kernel.shape
-    blocks = -(-outputs // width)
-    terms = height * across * inputs
-    for panel in prange(groups * blocks):
-        group, block = divmod(np.int64(panel), blocks)  # prange counts in uint64
-        target = np.int64(panel) * terms * width
-        for u in range(height):
-            for v in range(across):
-                for i in range(inputs):
-                    for lane in range(width):
-                        o = block * width + lane
-                        value = kernel[group, u, v, i, o] if o < outputs else 0.0
-                        panels[target + lane] = value
-                    target += width
+    for row in range(frame.height):
+        source_row = (image * frame.height + row) * frame.width * frame.channels
+        target = ((frame.top + row) * frame.framed_width + frame.left) * frame.channels
+        for element in range(frame.width * frame.channels):
+            framed[target + element] = source[source_row + element]
 
 
 def frame_size(plan):
@@ -194,30 +166,7 @@ def frame_size(plan):
     return plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
 
 
-def panel_requests(plan, dtype):
-    """Return what `pack` needs: the shapes of panels and bias, for `Scratch.take`."""
-    panels = plan.tiling.groups * plan.tiling.blocks
-    return (
-        ((panels * plan.tiling.terms * plan.tiling.width,), dtype),
-        ((panels * plan.tiling.width,), dtype),
-    )
-
-
-def pack(plan, kernel, b, panels, bias):
-    """Lay out a kernel, given as a view (group, u, v, in, out), and a bias in whole tiles."""
-    _pack(kernel, panels, plan.tiling.width)
-    bias[...] = 0
-    if b is not None:
-        by_group = bias.reshape(plan.tiling.groups, -1)
-        by_group[:, : plan.tiling.outputs] = b.reshape(plan.tiling.groups, -1)
-
-
-def grouped(w, groups):
-    """Return a view (group, u, v, in, out) of a kernel."""
-    return w.reshape(*w.shape[:3], groups, -1).transpose(3, 0, 1, 2, 4)
-
-
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _add_chunks(totals, dw, groups, outputs, width):
     """Add the chunks' sums in order: dw[k, group · outputs + o] = Σ totals[chunk, k, group, o]."""
     filters = groups * outputs

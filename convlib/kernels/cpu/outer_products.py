@@ -21,8 +21,10 @@ from functools import lru_cache
 import numpy as np
 from numba import njit, prange
 
-from convlib.kernels.cpu.correlation import SMALL, SPARE, TASKS, list_windows
-from convlib.kernels.cpu.sums import chunk_range
+from convlib.kernels.cpu.correlation import SPARE, list_windows
+from convlib.kernels.cpu.panels import TASKS
+from convlib.kernels.cpu.regions import SMALL
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range
 from convlib.kernels.cpu.tile import (
     NEIGHBOURS_FOR,
     tile_add_runs,
@@ -67,7 +69,7 @@ def elements_under_windows(plan, tile_rows):
     return elements
 
 
-@njit
+@njit(**HELPER)
 def _are_neighbours(places, first, rows):
     """Tell whether a tile's elements follow each other in memory: one address will do for all."""
     for row in range(1, rows):
@@ -79,7 +81,7 @@ def _are_neighbours(places, first, rows):
 def _outer_product(rows, columns):
     """Return the kernel whose tiles have so many elements of the kernel × vectors of outputs."""
 
-    @njit(cache=True, parallel=True)
+    @njit(**PARALLEL)
     def outer_product(x, dy, regions, layouts, elements, splits, totals, biases, lists, memory):
         for index in prange(len(lists)):
             layout, gradients = layouts[0], memory[index]
@@ -136,10 +138,12 @@ def _outer_product(rows, columns):
 
 
 # One kernel for each width of tiles, compiled when it is first needed.
-_outer_products = {columns: _outer_product(rows, columns) for columns, rows in NEIGHBOURS_FOR.items()}
+_outer_products = {
+    columns: _outer_product(rows, columns) for columns, rows in NEIGHBOURS_FOR.items()
+}
 
 
-@njit
+@njit(**HELPER)
 def add_chunks(totals, total, first, last):
     """Write the sum of the chunks' totals, added in order, for a range of elements."""
     for i in range(first, last):
@@ -149,7 +153,7 @@ def add_chunks(totals, total, first, last):
             total[i] += totals[chunk, i]
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _add_chunks(totals, dw, biases, db):
     for index in prange(TASKS):
         add_chunks(totals, dw, *chunk_range(index, TASKS, len(dw)))

@@ -25,6 +25,8 @@ import numpy as np
 
 from convlib.kernels.cpu.tile import ROWS_FOR, columns_of_tile, lanes
 
+SMALL = 1 << 18  # multiply-adds that are done before a second core has begun
+
 
 def _record(*names):
     return np.dtype([(name, np.int64) for name in names], align=True)
@@ -185,8 +187,12 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
         ],
         REGION,
     )
+    seen = regions["rows"] * regions["columns"] * regions["runs_down"] * regions["runs_across"]
+    multiply_adds = images * int((seen * regions["run"]).sum()) * target_shape[2]
     inputs, outputs = source_shape[2] // groups, target_shape[2] // groups
     columns = columns_of_tile(outputs, dtype)
+    if multiply_adds <= SMALL and groups == 1:
+        columns = max(ROWS_FOR)  # not worth the time to compile another kernel
     width, tile_rows = columns * lanes(dtype), ROWS_FOR[columns]
     tiles = -(-images * regions["rows"] * regions["columns"] // tile_rows)
     regions["first_tile"] = np.cumsum(tiles) - tiles
@@ -206,8 +212,6 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
         tiles.sum(),
     )
     taps = np.array([u * kernel_size[1] + v for u in down.order for v in across.order])
-    seen = regions["rows"] * regions["columns"] * regions["runs_down"] * regions["runs_across"]
-    multiply_adds = images * int((seen * regions["run"]).sum()) * target_shape[2]
     layout = np.array([layout], LAYOUT)
     panels, panel_size = groups * -(-outputs // width), terms * width
     return Plan(regions, layout, columns, taps, panels, panel_size, int(tiles.sum()), multiply_adds)

@@ -44,7 +44,7 @@ import numpy as np
 from numba import njit, prange
 from numba.extending import intrinsic
 
-from convlib.kernels.cpu.sums import chunk_range
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range
 from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
@@ -177,13 +177,13 @@ def transform(typing_context, operand, matrix, m):
     return result(operand, matrix, m), code
 
 
-@njit
+@njit(**HELPER)
 def _weight(w, u, v, c, o, is_transposed):
     """Return an element of the kernel, or of the flipped and transposed one."""
     return w[2 - u, 2 - v, o, c] if is_transposed else w[u, v, c, o]
 
 
-@njit
+@njit(**HELPER)
 def _copy_weights(w, c, first, is_transposed, geometry, weights, lane_count):
     """Copy 3×3 weights for a vector of output channels, filled with zeros."""
     count = min(lane_count, geometry.filters - first)
@@ -200,7 +200,7 @@ def _kernel_transform(m):
     """Return the kernel that writes U (ξ, panel, channel, output channel), filled with zeros."""
     n = m + 2
 
-    @njit(cache=True, parallel=True)
+    @njit(**PARALLEL)
     def transform_kernel(w, is_transposed, geometry, transformed, memory):
         flat = w.reshape(-1)
         for index in prange(geometry.panels * geometry.channels):
@@ -229,7 +229,7 @@ def _kernel_transform(m):
 _transform_kernel = {m: _kernel_transform(m) for m in (2, 4)}
 
 
-@njit
+@njit(**HELPER)
 def _place(patch, geometry):
     """Return image, row and column of a patch, the latter two counted in patches."""
     image, place = divmod(patch, geometry.down * geometry.across)
@@ -237,7 +237,7 @@ def _place(patch, geometry):
     return image, row, column
 
 
-@njit
+@njit(**HELPER)
 def _copy_patch(x, image, top, left, size, geometry, patch):
     """Copy size × size pixels, rows of ``depth`` numbers; beyond the border they are zeros."""
     for i in range(size):
@@ -253,7 +253,7 @@ def _copy_patch(x, image, top, left, size, geometry, patch):
                 target[: geometry.channels] = 0
 
 
-@njit
+@njit(**HELPER)
 def _patch_source(patch, m, x, geometry, memory):
     """Return an array that holds a patch, where it starts there, and the steps down and across."""
     n = m + 2
@@ -268,7 +268,7 @@ def _patch_source(patch, m, x, geometry, memory):
     return memory, 0, n * geometry.depth, geometry.depth
 
 
-@njit
+@njit(**HELPER)
 def _store_patch(outputs, y, patch, m, o, geometry):
     """Store a vector of a patch's output channels, as far as its pixels exist."""
     image, row, column = _place(patch, geometry)
@@ -279,7 +279,7 @@ def _store_patch(outputs, y, patch, m, o, geometry):
     tile_store_grid(outputs, y, target, (y_row, geometry.filters), limits)
 
 
-@njit
+@njit(**HELPER)
 def _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels):
     """Write a patch's outputs (row, column, output channel) as the sum that defines them."""
     m, row_length = geometry.outputs_across, geometry.panels * geometry.panel
@@ -312,7 +312,7 @@ def _convolution(m, columns, pools):
     n = m + 2
     grid = n * n
 
-    @njit(cache=True, parallel=True)
+    @njit(**PARALLEL)
     def convolve(
         x, w, is_transposed, is_rectified, geometry, u, starts, y, code, v_memory, m_memory, memory
     ):
