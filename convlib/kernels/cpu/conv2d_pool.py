@@ -42,7 +42,7 @@ from convlib.kernels.cpu.frames import (
     window_at,
 )
 from convlib.kernels.cpu.panels import pack
-from convlib.kernels.cpu.tasks import HELPER, INNER, PARALLEL, chunk_range
+from convlib.kernels.cpu.tasks import HELPER, INNER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
     ROWS,
@@ -96,7 +96,7 @@ class Pooling(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, groups, dtype):
-    """Return the convolution's windows, frame and tiling, with pooling windows as windows."""
+    """Return the convolution's plan with pooling windows as windows, its record, and offsets."""
     windows, frame, tiling = forward_plan(
         x_shape, w_shape, pooled_size, strides, padding, dilation, groups, dtype
     )
@@ -121,7 +121,7 @@ def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, 
     )
     patches = np.add.outer(starts.reshape(-1), pixels[: pool_size[0] * pool_size[1]]).reshape(-1)
     plan = Plan(windows, frame, tiling)
-    return plan, Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches)
+    return plan, record_of(plan), Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches)
 
 
 @njit(**HELPER)
@@ -140,9 +140,10 @@ def _convolution_and_pooling(columns):
 
     @njit(**PARALLEL)
     def convolve_and_pool(
-        x, windows, frame, tiling, pixels, pooling, panels, b, y, code, frames, lists
+        x, plans, pixels, patches, elements, panels, b, y, code, frames, lists
     ):
-        for index in prange(tiling.tasks):
+        for index in prange(len(lists)):
+            windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
             task, starts = np.int64(index), lists[index]  # prange counts in uint64
             per_image, width = windows.rows * windows.columns, tiling.width
             filters, framed = tiling.groups * tiling.outputs, frames[index]
@@ -163,7 +164,7 @@ def _convolution_and_pooling(columns):
                     channel = group * tiling.outputs + block * width
                     channels = min(width, tiling.outputs - block * width)
                     for window in range(0, count, ROWS):
-                        patches = tile_offsets(starts, window, ROWS)
+                        places = tile_offsets(starts, window, ROWS)
                         target = (place + window) * filters + channel
                         for q in range(pixels):
                             if len(b):
@@ -171,10 +172,10 @@ def _convolution_and_pooling(columns):
                             else:
                                 acc = tile_zero(x, ROWS, columns)
                             weights = panel * tiling.terms * width
-                            patch = group * windows.group + pooling.pixels[q]
+                            patch = group * windows.group + patches[q]
                             for k in range(tiling.terms):
-                                element = patch + pooling.elements[k]
-                                acc = tile_fma(acc, source, patches, element, panels, weights)
+                                element = patch + elements[k]
+                                acc = tile_fma(acc, source, places, element, panels, weights)
                                 weights += width
                             rows = count - window
                             tile_pool(acc, y, code, target, filters, rows, channels, q, CLIPPED)
@@ -196,7 +197,7 @@ def conv2d_relu_max_pool2d_forward(
     if winograd.wins_before_pooling(x.shape, w.shape, y.shape[1:3], *window):
         winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch)
         return
-    plan, pooling = _plan(
+    plan, plans, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
     room = BLOCK if not plan.tiling.is_framed else plan.windows.rows * plan.windows.columns
@@ -211,18 +212,18 @@ def conv2d_relu_max_pool2d_forward(
     b = w[:0] if b is None else b
     outputs = y.reshape(-1), code.reshape(-1)
     _convolve_and_pool[plan.tiling.columns](
-        x.reshape(-1), *plan, pixels, pooling, panels, b, *outputs, frames, lists
+        *(x.reshape(-1), plans, pixels, pooling.pixels, pooling.elements, panels, b, *outputs),
+        *(frames, lists),
     )
 
 
 @njit(**HELPER)
-def _list_by_channel(dy, code, first, windows, filters, o, pixels, winners):
+def _list_by_channel(dy, code, first, windows, filters, o, pixels, keys, gradients, counts):
     """List an image's winners for each of a vector of output channels, from o on.
 
     ``first`` is the place of the image's first maximum. A winner's key is the number of its pooling
     window times ``pixels``, the pixels in one, plus its code.
     """
-    keys, gradients, counts = winners
     room, square = keys.shape[1], tile_square(dy)
     for lane in range(vector_lanes(dy)):
         counts[lane] = 0
@@ -276,14 +277,17 @@ def _add_gradients(total, dy, code, first, last):
 
 @njit(**PARALLEL)
 def _sparse_params(
-    x, windows, frame, tiling, pooling, dy, code, totals, bias_totals, frames, lists
-):
-    filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
-    pixels = len(pooling.patches) // per_image
+    x, plans, runs, patches, dy, code, totals, bias_totals, frames, key_lists, gradient_lists,
+    list_lengths,
+):  # fmt: skip
     for index in prange(len(totals)):
         chunk = np.int64(index)
+        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+        filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+        pixels = len(patches) // per_image
         total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
-        keys, gradients, counts = lists[0][chunk], lists[1][chunk], lists[2][chunk]
+        keys, gradients = key_lists[chunk], gradient_lists[chunk]
+        counts = list_lengths[chunk]
         for element in range(len(total)):
             total[element] = 0
         for element in range(len(framed)):
@@ -300,11 +304,12 @@ def _sparse_params(
             for o in range(filters):
                 lane = o % vector_lanes(x)
                 if lane == 0:
-                    winners = keys, gradients, counts
-                    _list_by_channel(dy, code, place, per_image, filters, o, pixels, winners)
+                    _list_by_channel(
+                        dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
+                    )
                 _sum_winners(
                     *(total, o * tiling.terms, source, first + o // tiling.outputs * windows.group),
-                    *(windows.run, pooling.runs, pooling.patches),
+                    *(windows.run, runs, patches),
                     *(keys[lane], gradients[lane], counts[lane]),
                 )
 
@@ -324,80 +329,63 @@ def _transpose_chunks(totals, dw):
                 dw[k, o] = totals[0, o * terms + k]
 
 
-def _dense_products(rows, columns):
-    """Return the function that adds a range of pooling windows to tiles of dw of this size."""
+def _dense_sum(rows, columns):
+    """Return the kernel that sums tiles of so many elements of dw × vectors of channels."""
 
-    @njit(**HELPER)
-    def dense_products(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
-        width, filters = tiling.width, tiling.groups * tiling.outputs
-        row_length = tiling.groups * tiling.blocks * width
-        for panel in range(tiling.groups * tiling.blocks):
-            group, block = divmod(panel, tiling.blocks)
-            channel = group * tiling.outputs + block * width
-            channels = min(width, tiling.outputs - block * width)
-            for k in range(0, tiling.terms, rows):
-                places = to_fixed_tuple(pooling.elements[k : k + rows], rows)
-                target = k * row_length + panel * width
-                acc = tile_load(tile_zero(dy, rows, columns), total, target, row_length)
-                start, row, column = window_at(first, windows)
-                for window in range(first, last):
-                    gradient = (dy_first + window) * filters + channel
-                    for q in range(pixels):
-                        patch = start + group * windows.group + pooling.pixels[q]
-                        acc = tile_fma_won(acc, x, places, patch, dy, code, gradient, channels, q)
-                    start, row, column = next_window(start, row, column, windows)
-                tile_store(acc, total, target, row_length, rows, width)
+    @njit(**PARALLEL)
+    def dense_sum(
+        x, plans, pixels, patches, elements, dy, code, totals, bias_totals, frames, starts
+    ):
+        for index in prange(len(totals)):
+            windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+            per_image, width = windows.rows * windows.columns, tiling.width
+            filters, panels = tiling.groups * tiling.outputs, tiling.groups * tiling.blocks
+            total, bias_total, framed = totals[index], bias_totals[index], frames[index]
+            for element in range(len(total)):
+                total[element] = 0
+            for o in range(filters):
+                bias_total[o] = 0
+            for element in range(len(framed)):
+                framed[element] = 0
+            _list_windows(0, per_image, windows, starts[index])
+            for image in range(*chunk_range(index, len(totals), tiling.images)):
+                _add_gradients(bias_total, dy, code, image * per_image, (image + 1) * per_image)
+                first, source = _first_patch(image, windows), x
+                if tiling.is_framed:
+                    fill_frame(x, image, frame, framed)
+                    first, source = 0, framed
+                for panel in range(panels):
+                    group, block = divmod(panel, tiling.blocks)
+                    channel = group * tiling.outputs + block * width
+                    channels = min(width, tiling.outputs - block * width)
+                    shift = first + group * windows.group
+                    for k in range(0, len(elements), rows):
+                        places = tile_offsets(elements, k, rows)
+                        target = (k * panels + panel) * width
+                        acc = tile_load(tile_zero(dy, rows, columns), total, target, panels * width)
+                        for window in range(per_image):
+                            gradient = (image * per_image + window) * filters + channel
+                            for q in range(pixels):
+                                patch = shift + starts[index, window] + patches[q]
+                                acc = tile_fma_won(
+                                    acc, source, places, patch, dy, code, gradient, channels, q
+                                )
+                        tile_store(acc, total, target, panels * width, rows, width)
 
-    return dense_products
+    return dense_sum
 
 
-_dense = {columns: _dense_products(rows, columns) for columns, rows in DENSE_ROWS.items()}
-_dense_1, _dense_2, _dense_4 = (_dense.get(columns, _dense[2]) for columns in (1, 2, 4))
-
-
-@njit(**HELPER)
-def _dense_block(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total):
-    """Add pooling windows to all tiles of dw; row ``dy_first`` of dy belongs to window 0."""
-    if tiling.columns == 1:
-        _dense_1(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
-    elif tiling.columns == 2:
-        _dense_2(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
-    else:
-        _dense_4(x, first, last, windows, tiling, pixels, pooling, dy, code, dy_first, total)
-
-
-@njit(**PARALLEL)
-def _dense_params(
-    x, windows, frame, tiling, pixels, pooling, dy, code, totals, bias_totals, frames
-):
-    per_image = windows.rows * windows.columns
-    for index in prange(len(totals)):
-        chunk = np.int64(index)
-        total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
-        total[:] = 0
-        bias_total[:] = 0
-        framed[:] = 0
-        for image in range(*chunk_range(chunk, len(totals), tiling.images)):
-            rows = image * per_image
-            _add_gradients(bias_total, dy, code, rows, rows + per_image)
-            if tiling.is_framed:
-                fill_frame(x, image, frame, framed)
-                _dense_block(
-                    framed, 0, per_image, windows, tiling, pixels, pooling, dy, code, rows, total
-                )
-            else:
-                last = rows + per_image
-                _dense_block(x, rows, last, windows, tiling, pixels, pooling, dy, code, 0, total)
+_dense_params = {columns: _dense_sum(rows, columns) for columns, rows in DENSE_ROWS.items()}
 
 
 @njit(**HELPER)
-def _select_image(x, first, windows, pooling, dy, code, place, filters, total, row_length):
+def _select_image(x, first, windows, patches, dy, code, place, filters, total, row_length):
     """Add an image's pooling windows to the sums of a 3×3 kernel and of the bias.
 
     Rows of ``total``: nine times the input channels, then the bias.
     """
     channels = len(total) // (10 * row_length)
-    down, across = pooling.pixels[2], pooling.pixels[1]
+    down, across = patches[2], patches[1]
     for o in range(0, filters, vector_lanes(x)):
         for c in range(channels):
             start, window = first + c, place + o
@@ -415,10 +403,11 @@ def _select_image(x, first, windows, pooling, dy, code, place, filters, total, r
 
 
 @njit(**PARALLEL)
-def _select_params(x, windows, frame, tiling, pooling, dy, code, totals, frames):
-    filters = tiling.outputs
+def _select_params(x, plans, patches, dy, code, totals, frames):
     for index in prange(len(totals)):
         chunk = np.int64(index)
+        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+        filters = tiling.outputs
         total, framed = totals[chunk], frames[chunk]
         for element in range(len(total)):
             total[element] = 0
@@ -432,7 +421,7 @@ def _select_params(x, windows, frame, tiling, pooling, dy, code, totals, frames)
             place = image * windows.rows * windows.columns * filters
             row_length = tiling.blocks * tiling.width
             _select_image(
-                source, first, windows, pooling, dy, code, place, filters, total, row_length
+                source, first, windows, patches, dy, code, place, filters, total, row_length
             )
 
 
@@ -456,7 +445,7 @@ def conv2d_relu_max_pool2d_backward_params(
         if db is not None:
             db[...] = 0
         return
-    plan, pooling = _plan(
+    plan, plans, pooling = _plan(
         x.shape, dw.shape, dy.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
     filters, width = dw.shape[3], RUN_VECTORS * lanes(x.dtype)
@@ -470,23 +459,31 @@ def conv2d_relu_max_pool2d_backward_params(
         size = len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
-    totals, bias_totals, frames, *lists = scratch.take(
+    room = dy.shape[1] * dy.shape[2] + ROWS
+    totals, bias_totals, frames, starts, *lists = scratch.take(
         ((chunks, size), x.dtype),
         ((chunks, filters), x.dtype),
         ((chunks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
+        ((chunks, 0 if is_sparse or has_patches else room), np.int64),
         *_winner_requests(chunks, dy),
     )
-    x, dy, code, lists = x.reshape(-1), dy.reshape(-1), code.reshape(-1), tuple(lists)
+    x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
     if is_sparse:
-        _sparse_params(x, *plan, pooling, dy, code, totals, bias_totals, frames, lists)
+        _sparse_params(
+            *(x, plans, pooling.runs, pooling.patches, dy, code, totals, bias_totals, frames),
+            *lists,
+        )
         _transpose_chunks(totals, dw.reshape(-1, filters))
     elif has_patches:
-        _select_params(x, *plan, pooling, dy, code, totals, frames)
+        _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
         add_chunks(plan, totals, dw)
         bias_totals = totals[:, dw.size // filters * row_length(plan) :][:, :filters]
     else:
         pixels = pool_size[0] * pool_size[1]
-        _dense_params(x, *plan, pixels, pooling, dy, code, totals, bias_totals, frames)
+        _dense_params[plan.tiling.columns](
+            *(x, plans, pixels, pooling.pixels, pooling.elements, dy, code),
+            *(totals, bias_totals, frames, starts),
+        )
         add_chunks(plan, totals, dw)
     if db is not None:
         np.sum(bias_totals, 0, out=db)
@@ -516,15 +513,29 @@ def _scatter_winners(
                 tile_scatter(weights, dx, start, offsets, gradients[n], length)
 
 
+@njit(**HELPER)
+def _copy_from_frame(framed, frame, image):
+    """Copy what lies within the frame."""
+    row_size = frame.width * frame.channels
+    for row in range(frame.height):
+        inside = ((frame.top + row) * frame.framed_width + frame.left) * frame.channels
+        for element in range(row_size):
+            image[row * row_size + element] = framed[inside + element]
+
+
 @njit(**PARALLEL)
-def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
-    row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
-    filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
-    pixels = len(pooling.patches) // per_image
+def _scatter(
+    dy, code, kernel, dx, plans, runs, patches, frames, key_lists, gradient_lists, list_lengths
+):
     for index in prange(len(frames)):
         task = np.int64(index)
+        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+        row_size = frame.width * frame.channels
+        image_size = frame.height * row_size
+        filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+        pixels = len(patches) // per_image
         framed = frames[task]
-        keys, gradients, counts = lists[0][task], lists[1][task], lists[2][task]
+        keys, gradients, counts = key_lists[task], gradient_lists[task], list_lengths[task]
         for image in range(*chunk_range(task, len(frames), tiling.images)):
             here = dx[image * image_size : (image + 1) * image_size]
             target = framed if tiling.is_framed else here
@@ -534,19 +545,16 @@ def _scatter(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, list
             for o in range(filters):
                 lane = o % vector_lanes(dx)
                 if lane == 0:
-                    winners = keys, gradients, counts
-                    _list_by_channel(dy, code, place, per_image, filters, o, pixels, winners)
+                    _list_by_channel(
+                        dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
+                    )
                 _scatter_winners(
                     *(kernel, o * tiling.terms, target, o // tiling.outputs * windows.group),
-                    *(windows.run, pooling.runs, pooling.patches),
+                    *(windows.run, runs, patches),
                     *(keys[lane], gradients[lane], counts[lane]),
                 )
             if tiling.is_framed:
-                for row in range(frame.height):
-                    inside = (frame.top + row) * frame.framed_width + frame.left
-                    inside *= frame.channels
-                    for element in range(row_size):
-                        here[row * row_size + element] = framed[inside + element]
+                _copy_from_frame(framed, frame, here)
 
 
 @njit(**HELPER)
@@ -582,9 +590,8 @@ _add_0, _add_1, _add_2, _add_3 = (_add_winners(*pixel) for pixel in np.ndindex(2
 
 
 @njit(**HELPER)
-def _add_patches(kernel, first, dx, start, windows, pooling, winners, gradients, ends):
+def _add_patches(kernel, first, dx, start, windows, down, across, winners, gradients, ends):
     """Add to one vector of dx's channels what all winners of an image send to it."""
-    down, across = pooling.pixels[2], pooling.pixels[1]
     begin = 0
     for window in range(windows.rows * windows.columns):
         acc = tile_load_grid(tile_zero(dx, 4, 4), dx, start, down, across)
@@ -601,26 +608,27 @@ def _add_patches(kernel, first, dx, start, windows, pooling, winners, gradients,
 
 
 @njit(**PARALLEL)
-def _gather(dy, code, kernel, dx, windows, frame, tiling, pooling, frames, lists):
-    lane_count, filters = vector_lanes(dx), tiling.outputs
-    row_size, image_size = frame.width * frame.channels, frame.height * frame.width * frame.channels
-    for index in prange(len(lists[0])):
+def _gather(dy, code, kernel, dx, plans, patches, frames, winner_lists, gradient_lists, list_ends):
+    for index in prange(len(frames)):
         task = np.int64(index)
-        winners, gradients, ends = lists[0][task], lists[1][task], lists[2][task]
-        for image in range(*chunk_range(task, len(lists[0]), tiling.images)):
+        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+        row_size = frame.width * frame.channels
+        image_size = frame.height * row_size
+        winners, gradients, ends = winner_lists[task], gradient_lists[task], list_ends[task]
+        for image in range(*chunk_range(task, len(frames), tiling.images)):
             here = dx[image * image_size : (image + 1) * image_size]
             target = frames[task] if tiling.is_framed else here
-            target[:] = 0
-            _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends)
-            for c in range(0, frame.channels, lane_count):
-                first = c * 9 * filters
-                _add_patches(kernel, first, target, c, windows, pooling, winners, gradients, ends)
+            for element in range(len(target)):
+                target[element] = 0
+            _list_by_pixel(dy, code, image, windows, tiling.outputs, winners, gradients, ends)
+            for c in range(0, frame.channels, vector_lanes(dx)):
+                first = c * 9 * tiling.outputs
+                _add_patches(
+                    *(kernel, first, target, c, windows, patches[2], patches[1]),
+                    *(winners, gradients, ends),
+                )
             if tiling.is_framed:
-                for row in range(frame.height):
-                    inside = (frame.top + row) * frame.framed_width + frame.left
-                    inside *= frame.channels
-                    pixels = target[inside : inside + row_size]
-                    here[row * row_size : (row + 1) * row_size] = pixels
+                _copy_from_frame(target, frame, here)
 
 
 def conv2d_relu_max_pool2d_backward_input(
@@ -630,17 +638,17 @@ def conv2d_relu_max_pool2d_backward_input(
     if dy.size == 0:
         dx[...] = 0
         return
-    plan, pooling = _plan(
+    plan, plans, pooling = _plan(
         dx.shape, w.shape, dy.shape[1:3], pool_size, strides, padding, dilation, groups, dy.dtype
     )
     geometry = w.shape[:2], pool_size, strides, dilation, groups
     if geometry == PATCH_GEOMETRY and HAS_32_REGISTERS and w.shape[2] % lanes(w.dtype) == 0:
-        _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch)
+        _backward_input_by_patches(dy, code, w, dx, plan, plans, pooling, scratch)
     else:
-        _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch)
+        _backward_input_by_scattering(dy, code, w, dx, plan, plans, pooling, scratch)
 
 
-def _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch):
+def _backward_input_by_patches(dy, code, w, dx, plan, plans, pooling, scratch):
     filters, lane_count = w.shape[3], lanes(w.dtype)
     tasks, windows = min(TASKS, len(dx)), dy.shape[1] * dy.shape[2]
     kernel, frames, winners, gradients, ends = scratch.take(
@@ -653,11 +661,11 @@ def _backward_input_by_patches(dy, code, w, dx, plan, pooling, scratch):
     np.copyto(kernel, w.reshape(9, -1, lane_count, filters).transpose(1, 3, 0, 2))
     _gather(
         *(dy.reshape(-1), code.reshape(-1), kernel.reshape(-1), dx.reshape(-1)),
-        *(*plan, pooling, frames, (winners, gradients, ends)),
+        *(plans, pooling.pixels, frames, winners, gradients, ends),
     )
 
 
-def _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch):
+def _backward_input_by_scattering(dy, code, w, dx, plan, plans, pooling, scratch):
     filters, width = w.shape[3], RUN_VECTORS * lanes(dy.dtype)
     tasks = min(TASKS, len(dx))
     # A tile may be read beyond the last run's end.
@@ -668,4 +676,6 @@ def _backward_input_by_scattering(dy, code, w, dx, plan, pooling, scratch):
     )
     np.copyto(kernel[: w.size].reshape(filters, -1), w.reshape(-1, filters).T)
     maxima = dy.reshape(-1), code.reshape(-1)
-    _scatter(*maxima, kernel, dx.reshape(-1), *plan, pooling, frames, tuple(lists))
+    _scatter(
+        *(*maxima, kernel, dx.reshape(-1), plans, pooling.runs, pooling.patches, frames, *lists)
+    )

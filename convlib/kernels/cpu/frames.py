@@ -67,7 +67,7 @@ class Tiling(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All integers of one convolution, in flat parts because a parallel loop takes no others."""
+    """All integers of one convolution; kernels take them as a record."""
 
     windows: Windows
     frame: Frame

@@ -47,3 +47,18 @@ def chunk_slice(chunk, chunks, rows):
     """
     first, last = chunk_range(chunk, chunks, rows)
     return slice(first, last)
+
+
+def record_of(integers):
+    """Return a named tuple of integers, or of such tuples, as an array of one record.
+
+    A kernel takes one array in the place of dozens of arguments, which is compiled sooner and
+    called sooner.
+    """
+    return np.array([tuple(integers)], _record_type(integers))
+
+
+def _record_type(integers):
+    fields = zip(integers._fields, integers, strict=True)
+    kinds = [(name, _record_type(v) if isinstance(v, tuple) else np.int64) for name, v in fields]
+    return np.dtype(kinds, align=True)
