@@ -13,27 +13,29 @@ from convlib.kernels.cpu.regions import backward_input_plan, dense_plan, forward
 
 def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Compute tiles of windows × output channels; see the module's text and the contract."""
-    window = (w.shape[:2], strides, padding, dilation, groups)
-    if m := winograd.best_patch(x.shape, y.shape, *window, x.dtype):
-        return winograd.conv2d_forward(x, w, b, y, padding, m, False, scratch)
-    plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
-    correlate(plan, x, w, b, y, False, False, scratch)
+    _forward(x, w, b, y, strides, padding, dilation, groups, False, scratch)
 
 
 def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     """Cut tiles off below zero before they are stored; see the contract."""
+    _forward(x, w, b, y, strides, padding, dilation, groups, True, scratch)
+
+
+def _forward(x, w, b, y, strides, padding, dilation, groups, is_rectified, scratch):
     window = (w.shape[:2], strides, padding, dilation, groups)
-    if m := winograd.best_patch(x.shape, y.shape, *window, x.dtype):
-        return winograd.conv2d_forward(x, w, b, y, padding, m, True, scratch)
+    m = winograd.best_patch(x.shape, y.shape, *window, x.dtype)
+    if m and winograd.conv2d_forward(x, w, b, y, padding, m, is_rectified, scratch):
+        return
     plan = forward_plan(x.shape, w.shape, y.shape, strides, padding, dilation, groups, x.dtype)
-    correlate(plan, x, w, b, y, False, True, scratch)
+    correlate(plan, x, w, b, y, False, is_rectified, scratch)
 
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
     """Correlate dy with the flipped, transposed kernel, phase by phase of the strides."""
     window = (w.shape[:2], strides, winograd.full_padding(padding), dilation, groups)
-    if m := winograd.best_patch(dy.shape, dx.shape, *window, dy.dtype):
-        return winograd.conv2d_backward_input(dy, w, dx, padding, m, scratch)
+    m = winograd.best_patch(dy.shape, dx.shape, *window, dy.dtype)
+    if m and winograd.conv2d_backward_input(dy, w, dx, padding, m, scratch):
+        return
     plan = backward_input_plan(
         dy.shape, w.shape, dx.shape, strides, padding, dilation, groups, dy.dtype
     )

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from convlib.kernels.cpu import winograd
 from convlib.kernels.cpu.frames import (
@@ -42,7 +41,7 @@ from convlib.kernels.cpu.frames import (
     window_at,
 )
 from convlib.kernels.cpu.panels import pack
-from convlib.kernels.cpu.tasks import HELPER, INNER, PARALLEL, chunk_range, record_of
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
     ROWS,
@@ -194,8 +193,9 @@ def conv2d_relu_max_pool2d_forward(
     if y.size == 0:
         return
     window = (pool_size, strides, padding, dilation, groups, x.dtype)
-    if winograd.wins_before_pooling(x.shape, w.shape, y.shape[1:3], *window):
-        winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch)
+    if winograd.wins_before_pooling(
+        x.shape, w.shape, y.shape[1:3], *window
+    ) and winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch):
         return
     plan, plans, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
@@ -573,33 +573,26 @@ def _list_by_pixel(dy, code, image, windows, filters, winners, gradients, ends):
             entry += 1
 
 
-def _add_winners(down, right):
-    """Return the function that adds the winners at one pixel of a 2×2 window to its patch of dx."""
-
-    @njit(**INNER)
-    def add_winners(acc, kernel, first, winners, gradients, begin, end):
-        for n in range(begin, end):
-            source = first + winners[n] * 9 * vector_lanes(kernel)
-            acc = tile_add_patch(acc, kernel, source, gradients[n], down, right, 3, 3)
-        return acc
-
-    return add_winners
-
-
-_add_0, _add_1, _add_2, _add_3 = (_add_winners(*pixel) for pixel in np.ndindex(2, 2))
-
-
 @njit(**HELPER)
 def _add_patches(kernel, first, dx, start, windows, down, across, winners, gradients, ends):
     """Add to one vector of dx's channels what all winners of an image send to it."""
     begin = 0
     for window in range(windows.rows * windows.columns):
         acc = tile_load_grid(tile_zero(dx, 4, 4), dx, start, down, across)
-        end_0, end_1, end_2, end_3 = to_fixed_tuple(ends[4 * window : 4 * window + 4], 4)
-        acc = _add_0(acc, kernel, first, winners, gradients, begin, end_0)
-        acc = _add_1(acc, kernel, first, winners, gradients, end_0, end_1)
-        acc = _add_2(acc, kernel, first, winners, gradients, end_1, end_2)
-        acc = _add_3(acc, kernel, first, winners, gradients, end_2, end_3)
+        # Registers have no addresses, so each pixel of the pooling window has its own loop.
+        end_0, end_1, end_2, end_3 = tile_offsets(ends, 4 * window, 4)
+        for n in range(begin, end_0):
+            source = first + winners[n] * 9 * vector_lanes(kernel)
+            acc = tile_add_patch(acc, kernel, source, gradients[n], 0, 0, 3, 3)
+        for n in range(end_0, end_1):
+            source = first + winners[n] * 9 * vector_lanes(kernel)
+            acc = tile_add_patch(acc, kernel, source, gradients[n], 0, 1, 3, 3)
+        for n in range(end_1, end_2):
+            source = first + winners[n] * 9 * vector_lanes(kernel)
+            acc = tile_add_patch(acc, kernel, source, gradients[n], 1, 0, 3, 3)
+        for n in range(end_2, end_3):
+            source = first + winners[n] * 9 * vector_lanes(kernel)
+            acc = tile_add_patch(acc, kernel, source, gradients[n], 1, 1, 3, 3)
         begin = end_3
         tile_store_grid(acc, dx, start, (down, across), (4, 4, vector_lanes(dx)))
         start += windows.next_column

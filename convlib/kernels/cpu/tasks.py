@@ -15,8 +15,13 @@ SMALLEST_TASK = 16384  # elements
 # How such kernels are compiled, and how the functions that their loops call. Python's exception for
 # a division by zero would stand in the way of vector instructions, so division is NumPy's.
 PARALLEL = {"cache": True, "parallel": True, "error_model": "numpy"}
-INNER = {"forceinline": True, "error_model": "numpy"}
-# Longer ones are called, and by kernels only: they need no entrance for Python.
+INNER = {
+    "forceinline": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+# Longer ones are called. Neither needs an entrance for Python.
 HELPER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 

@@ -32,8 +32,8 @@ summed over the channels, u half the machine epsilon: 2·n for each of the trans
 7 at most on each output and those of m = 4 by some 100, against nine times as many terms in the
 direct sum: the former is as accurate as direct summation, the latter loses about a digit.
 
-A NaN or an infinity in a patch would reach all its outputs, not only those whose window holds it.
-So a patch with an output that is not finite is computed again, directly.
+A NaN or an infinity in a patch reaches all its outputs, not only those whose window holds it. So if
+any output is not finite, the caller has to compute them all again, as they are defined.
 """
 
 from functools import lru_cache
@@ -44,7 +44,7 @@ import numpy as np
 from numba import njit, prange
 from numba.extending import intrinsic
 
-from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
@@ -53,6 +53,7 @@ from convlib.kernels.cpu.tile import (
     tile_fma,
     tile_is_finite,
     tile_load_grid,
+    tile_load_part,
     tile_relu,
     tile_rows_of,
     tile_store,
@@ -107,7 +108,7 @@ OUTPUT = {
 
 
 class Geometry(NamedTuple):
-    """All integers of one convolution; flat because a parallel loop takes no nested tuples."""
+    """All integers of one convolution; kernels take them as a record."""
 
     outputs_across: int  # m: a patch has m × m outputs
     height: int  # of an image
@@ -127,6 +128,7 @@ class Geometry(NamedTuple):
     columns: int  # of a register tile
     panel: int  # output channels of a register tile
     panels: int
+    tasks: int
     v_step: int  # from one ξ to the next in V, U and M
     u_step: int
     m_step: int
@@ -145,7 +147,7 @@ def _geometry(outputs_across, x_shape, filters, output_size, padding, dtype):
     block = max(8, BLOCK_BYTES // (patch_bytes * ROWS)) * ROWS
     splits = min(panels, max(1, FEWEST_TASKS // -(-patches // block)))
     # A vector more than needed: else what belongs to one patch would share a few sets of the cache.
-    return Geometry(
+    geometry = Geometry(
         outputs_across,
         height,
         width,
@@ -163,10 +165,12 @@ def _geometry(outputs_across, x_shape, filters, output_size, padding, dtype):
         columns,
         panel,
         panels,
+        tasks=-(-patches // block) * splits,
         v_step=depth + lane_count,
         u_step=panels * channels * panel + lane_count,
         m_step=panels * panel + lane_count,
     )
+    return geometry, record_of(geometry)
 
 
 @intrinsic(prefer_literal=True)
@@ -201,10 +205,10 @@ def _kernel_transform(m):
     n = m + 2
 
     @njit(**PARALLEL)
-    def transform_kernel(w, is_transposed, geometry, transformed, memory):
+    def transform_kernel(w, is_transposed, geometries, transformed, memory):
         flat = w.reshape(-1)
-        for index in prange(geometry.panels * geometry.channels):
-            item = np.int64(index)  # prange counts in uint64
+        for index in prange(geometries[0].panels * geometries[0].channels):
+            item, geometry = np.int64(index), geometries[0]  # prange counts in uint64
             lane_count, step = vector_lanes(w), geometry.u_step
             block, c = divmod(item, geometry.channels)
             weights = memory[numba.get_thread_id()]
@@ -240,17 +244,17 @@ def _place(patch, geometry):
 @njit(**HELPER)
 def _copy_patch(x, image, top, left, size, geometry, patch):
     """Copy size × size pixels, rows of ``depth`` numbers; beyond the border they are zeros."""
+    vector = tile_zero(x, 1, 1)
     for i in range(size):
         for j in range(size):
-            target = patch[(i * size + j) * geometry.depth :]
             row, column = top + i, left + j
-            if 0 <= row < geometry.height and 0 <= column < geometry.width:
-                pixel = (image * geometry.height + row) * geometry.width + column
-                source = x[pixel * geometry.channels :]
-                for c in range(geometry.channels):
-                    target[c] = source[c]
-            else:
-                target[: geometry.channels] = 0
+            is_inside = 0 <= row < geometry.height and 0 <= column < geometry.width
+            pixel = (image * geometry.height + row) * geometry.width + column
+            for c in range(0, geometry.depth, vector_lanes(x)):
+                channels = geometry.channels - c if is_inside else 0
+                numbers = tile_load_part(vector, x, pixel * geometry.channels + c, 0, 1, channels)
+                target = (i * size + j) * geometry.depth + c
+                tile_store(numbers, patch, target, 0, 1, vector_lanes(x))
 
 
 @njit(**HELPER)
@@ -279,30 +283,6 @@ def _store_patch(outputs, y, patch, m, o, geometry):
     tile_store_grid(outputs, y, target, (y_row, geometry.filters), limits)
 
 
-@njit(**HELPER)
-def _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels):
-    """Write a patch's outputs (row, column, output channel) as the sum that defines them."""
-    m, row_length = geometry.outputs_across, geometry.panels * geometry.panel
-    image, row, column = _place(patch, geometry)
-    bias = (m + 3) * row_length
-    for place in range(m * m):
-        i, j = divmod(place, m)
-        target = place * row_length
-        for o in range(row_length):
-            pixels[target + o] = starts[bias + o]
-        for u in range(3):
-            for v in range(3):
-                down = row * m + i + u - geometry.top
-                across = column * m + j + v - geometry.left
-                if 0 <= down < geometry.height and 0 <= across < geometry.width:
-                    pixel = (image * geometry.height + down) * geometry.width + across
-                    for c in range(geometry.channels):
-                        factor = x[pixel * geometry.channels + c]
-                        for o in range(geometry.filters):
-                            weight = _weight(w, u, v, c, o, is_transposed)
-                            pixels[target + o] += factor * weight
-
-
 def _convolution(m, columns, pools):
     """Return the kernel for patches of m × m outputs and tiles of so many columns.
 
@@ -314,9 +294,10 @@ def _convolution(m, columns, pools):
 
     @njit(**PARALLEL)
     def convolve(
-        x, w, is_transposed, is_rectified, geometry, u, starts, y, code, v_memory, m_memory, memory
+        x, is_rectified, geometries, u, starts, y, code, v_memory, m_memory, memory, finite
     ):
-        for index in prange(-(-geometry.patches // geometry.block) * geometry.splits):
+        for index in prange(geometries[0].tasks):
+            geometry = geometries[0]
             block, split = divmod(np.int64(index), geometry.splits)  # prange counts in uint64
             first = block * geometry.block
             last = min(first + geometry.block, geometry.patches)
@@ -362,33 +343,23 @@ def _convolution(m, columns, pools):
 
             first_filter = panels[0] * geometry.panel
             last_filter = min(geometry.filters, panels[1] * geometry.panel)
+            is_finite = True
             for patch in range(first, last):  # Y
-                is_finite = True
-                for attempt in range(2):
-                    for o in range(first_filter, last_filter, lane_count):
-                        if attempt == 0:
-                            place = (patch - first) * grid * m_step + o
-                            transformed = tile_load_grid(
-                                tile_zero(x, n, n), product, place, n * m_step, m_step
-                            )
-                            rows = tile_exchange(transform(transformed, 2, m))
-                            outputs = tile_exchange(transform(rows, 2, m))
-                            is_finite &= tile_is_finite(outputs)
-                        else:
-                            outputs = tile_load_grid(
-                                tile_zero(x, m, m), pixels, o, m * row_length, row_length
-                            )
-                        if pools:
-                            target = patch * geometry.filters + o
-                            channels = geometry.filters - o
-                            tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
-                        else:
-                            if is_rectified:
-                                outputs = tile_relu(outputs)
-                            _store_patch(outputs, y, patch, m, o, geometry)
-                    if is_finite:
-                        break
-                    _convolve_directly(x, w, is_transposed, starts, patch, geometry, pixels)
+                for o in range(first_filter, last_filter, lane_count):
+                    place = (patch - first) * grid * m_step + o
+                    like = tile_zero(x, n, n)
+                    transformed = tile_load_grid(like, product, place, n * m_step, m_step)
+                    rows = tile_exchange(transform(transformed, 2, m))
+                    outputs = tile_exchange(transform(rows, 2, m))
+                    is_finite &= tile_is_finite(outputs)
+                    if pools:
+                        target, channels = patch * geometry.filters + o, geometry.filters - o
+                        tile_store_maximum(outputs, y, code, target, channels, CLIPPED)
+                    else:
+                        if is_rectified:
+                            outputs = tile_relu(outputs)
+                        _store_patch(outputs, y, patch, m, o, geometry)
+            finite[index] = is_finite
 
     return convolve
 
@@ -411,32 +382,37 @@ def _requests(geometry, dtype):
         ((n * n, geometry.panels * geometry.panel), dtype),
         ((threads, geometry.block * n * n * geometry.v_step), dtype),
         ((threads, geometry.block * n * n * geometry.m_step), dtype),
-        ((threads, n * n * max(geometry.depth, geometry.panels * geometry.panel)), dtype),
+        ((threads, n * n * geometry.depth), dtype),
+        ((geometry.tasks,), np.bool_),
     )
 
 
-def _prepare(geometry, w, is_transposed, b, u, starts, memory):
+def _prepare(geometry, geometries, w, is_transposed, b, u, starts, memory):
     """Transform the kernel, and write the values with which the sums for each ξ begin."""
-    _transform_kernel[geometry.outputs_across](w, is_transposed, geometry, u, memory)
+    _transform_kernel[geometry.outputs_across](w, is_transposed, geometries, u, memory)
     starts[...] = 0
     if b is not None:
         starts[geometry.outputs_across + 3, : geometry.filters] = b
 
 
-def _run(geometry, x, w, b, y, code, is_transposed, is_rectified, pools, scratch):
-    u, starts, v, product, memory = scratch.take(*_requests(geometry, x.dtype))
-    _prepare(geometry, w, is_transposed, b, u, starts, memory)
+def _run(geometry, geometries, x, w, b, y, code, is_transposed, is_rectified, pools, scratch):
+    u, starts, v, product, memory, finite = scratch.take(*_requests(geometry, x.dtype))
+    _prepare(geometry, geometries, w, is_transposed, b, u, starts, memory)
     _convolve[geometry.outputs_across, geometry.columns, pools](
-        *(x.reshape(-1), w, is_transposed, is_rectified, geometry, u, starts.reshape(-1)),
-        *(y.reshape(-1), code, v, product, memory),
+        *(x.reshape(-1), is_rectified, geometries, u, starts.reshape(-1)),
+        *(y.reshape(-1), code, v, product, memory, finite),
     )
+    return bool(finite.all())
 
 
 def convolve(x, w, b, y, padding, outputs_across, is_transposed, is_rectified, scratch):
-    """Convolve with the kernel, or with the flipped and transposed one; see the module's text."""
+    """Convolve with the kernel, or with the flipped and transposed one; see the module's text.
+
+    Returns whether every output is finite; if not, y has to be computed as it is defined.
+    """
     filters = w.shape[2] if is_transposed else w.shape[3]
-    geometry = _geometry(outputs_across, x.shape, filters, y.shape[1:3], padding, x.dtype)
-    _run(geometry, x, w, b, y, _NO_CODE, is_transposed, is_rectified, False, scratch)
+    geometries = _geometry(outputs_across, x.shape, filters, y.shape[1:3], padding, x.dtype)
+    return _run(*geometries, x, w, b, y, _NO_CODE, is_transposed, is_rectified, False, scratch)
 
 
 def _seen(size, outputs, before):
@@ -469,13 +445,13 @@ def best_patch(x_shape, y_shape, kernel_size, strides, padding, dilation, groups
 
 
 def conv2d_forward(x, w, b, y, padding, m, is_rectified, scratch):
-    """Convolve with patches of m × m outputs, cut off below zero if so wanted."""
-    convolve(x, w, b, y, padding, m, False, is_rectified, scratch)
+    """Convolve with patches of m × m outputs, cut off below zero if so wanted; see `convolve`."""
+    return convolve(x, w, b, y, padding, m, False, is_rectified, scratch)
 
 
 def conv2d_backward_input(dy, w, dx, padding, m, scratch):
     """Convolve dy, with all the padding that its windows need, with the turned kernel."""
-    convolve(dy, w, None, dx, full_padding(padding), m, True, False, scratch)
+    return convolve(dy, w, None, dx, full_padding(padding), m, True, False, scratch)
 
 
 def full_padding(padding):
@@ -497,7 +473,7 @@ def wins_before_pooling(
 
 
 def conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, scratch):
-    """Take the maximum of each patch's outputs; see the module's text and the contract."""
+    """Take the maximum of each patch's outputs; see `convolve` and the contract."""
     output_size = (2 * y.shape[1], 2 * y.shape[2])
-    geometry = _geometry(2, x.shape, w.shape[3], output_size, padding, x.dtype)
-    _run(geometry, x, w, b, y, code.reshape(-1), False, False, True, scratch)
+    geometries = _geometry(2, x.shape, w.shape[3], output_size, padding, x.dtype)
+    return _run(*geometries, x, w, b, y, code.reshape(-1), False, False, True, scratch)
