@@ -61,7 +61,19 @@ def pooled(backend_function, x, w, b, padding=NO_PADDING):
 
 
 def fast(x, w, b, y, code, padding):
-    winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, Scratch())
+    assert winograd.conv2d_relu_max_pool2d_forward(x, w, b, y, code, padding, Scratch())
+
+
+def through_the_backend(x, w, b, y, code, padding):
+    get_backend("cpu").conv2d_relu_max_pool2d_forward(
+        x, w, b, y, code, (2, 2), (1, 1), padding, (1, 1), 1, Scratch()
+    )
+
+
+@pytest.fixture
+def winograd_first(monkeypatch):
+    """Let the backend try this way first, whatever the shapes."""
+    monkeypatch.setattr(winograd, "wins_before_pooling", lambda *_: True)
 
 
 def by_definition(x, w, b, y, code, padding):
@@ -130,8 +142,8 @@ def test_pooled_images_may_be_padded(padding, size):
         assert_pooled_within_bound(x, w, b, padding)
 
 
-def assert_same_as_reference(x, w, b, padding=NO_PADDING):
-    y, code = pooled(fast, x, w, b, padding)
+def assert_same_as_reference(function, x, w, b, padding=NO_PADDING):
+    y, code = pooled(function, x, w, b, padding)
     with np.errstate(invalid="ignore"):
         expected, places = pooled(by_definition, *wide(x, w, b), padding)
     np.testing.assert_array_equal(y, expected)
@@ -144,20 +156,21 @@ def eighths(*shape):
 
 
 def test_where_nothing_is_rounded_values_and_codes_are_exact():
-    assert_same_as_reference(eighths(8, 13, 13, 32), eighths(3, 3, 32, 64), eighths(64))
+    assert_same_as_reference(fast, eighths(8, 13, 13, 32), eighths(3, 3, 32, 64), eighths(64))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_reaches_its_windows_only(value):
+def test_what_is_not_finite_reaches_its_windows_only(value, winograd_first):
     x = eighths(4, 9, 8, 16)
     x.flat[[7, 1900, 3333]] = value
-    assert_same_as_reference(x, np.abs(eighths(3, 3, 16, 40)), eighths(40))
+    w, b = np.abs(eighths(3, 3, 16, 40)), eighths(40)
+    assert_same_as_reference(through_the_backend, x, w, b)
 
 
-def test_an_infinite_kernel_element_reaches_its_filter_only():
+def test_an_infinite_kernel_element_reaches_its_filter_only(winograd_first):
     w = eighths(3, 3, 16, 40)
     w[1, 2, 3, 4] = np.inf
-    assert_same_as_reference(eighths(4, 9, 8, 16), w, eighths(40))
+    assert_same_as_reference(through_the_backend, eighths(4, 9, 8, 16), w, eighths(40))
 
 
 def test_the_first_of_equal_windows_wins_although_sums_are_rounded():
@@ -174,7 +187,7 @@ def convolved(x, w, b, m, padding=NO_PADDING, is_rectified=False):
     """Return the plain convolution, by Winograd's way with m × m outputs to a patch."""
     size = [length + sum(pad) - 2 for length, pad in zip(x.shape[1:3], padding, strict=True)]
     y = np.full((len(x), *size, w.shape[3]), np.nan, x.dtype)
-    winograd.conv2d_forward(x, w, b, y, padding, m, is_rectified, Scratch())
+    assert winograd.conv2d_forward(x, w, b, y, padding, m, is_rectified, Scratch())
     return y
 
 
@@ -220,7 +233,7 @@ def test_the_input_gradient_is_within_the_bound(padding, m):
     dx, w = np.full((3, 9, 8, 20), np.nan, np.float32), random(3, 3, 20, 48)
     size = [length + sum(pad) - 2 for length, pad in zip(dx.shape[1:3], padding, strict=True)]
     dy = random(3, *size, 48)
-    winograd.conv2d_backward_input(dy, w, dx, padding, m, Scratch())
+    assert winograd.conv2d_backward_input(dy, w, dx, padding, m, Scratch())
     expected = np.empty(dx.shape)
     reference.conv2d_backward_input(*wide(dy, w), expected, (1, 1), padding, (1, 1), 1, None)
     turned = w[::-1, ::-1].transpose(0, 1, 3, 2)
@@ -231,14 +244,23 @@ def test_the_input_gradient_is_within_the_bound(padding, m):
 
 @each_m
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_plain_outputs_that_see_only_finite_numbers_stay_finite(value, m):
+def test_plain_outputs_that_see_only_finite_numbers_stay_finite(value, m, monkeypatch):
     x, w, b = random(4, 9, 8, 16), random(3, 3, 16, 40), random(40)
     x.flat[[7, 1900, 3333]] = value
     with np.errstate(invalid="ignore"):
         expected = before_pooling(*wide(x, w, b), (7, 6), NO_PADDING)
-    y = convolved(x, w, b, m)
+    y = np.full(expected.shape, np.nan, np.float32)
+    geometry = ((1, 1), NO_PADDING, (1, 1), 1)
+    assert not winograd.conv2d_forward(x, w, b, y, NO_PADDING, m, False, Scratch())
+    monkeypatch.setattr(winograd, "best_patch", lambda *_: m)
+    get_backend("cpu").conv2d_forward(x, w, b, y, *geometry, Scratch())
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(y), np.isinf(expected))
+    dx = np.full(x.shape, np.nan, np.float32)
+    get_backend("cpu").conv2d_backward_input(y, w, dx, *geometry, Scratch())
+    with np.errstate(invalid="ignore"):
+        reference.conv2d_backward_input(y, w, expected := np.empty_like(x), *geometry, None)
+    np.testing.assert_array_equal(np.isfinite(dx), np.isfinite(expected))
 
 
 def with_threads(threads, function, *arguments):

@@ -139,7 +139,7 @@ def _convolution_and_pooling(columns):
 
     @njit(**PARALLEL)
     def convolve_and_pool(
-        x, plans, pixels, patches, elements, panels, b, y, code, frames, lists
+        x, plans, pixels, patches, runs, panels, b, y, code, frames, lists
     ):
         for index in prange(len(lists)):
             windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
@@ -172,10 +172,11 @@ def _convolution_and_pooling(columns):
                                 acc = tile_zero(x, ROWS, columns)
                             weights = panel * tiling.terms * width
                             patch = group * windows.group + patches[q]
-                            for k in range(tiling.terms):
-                                element = patch + elements[k]
-                                acc = tile_fma(acc, source, places, element, panels, weights)
-                                weights += width
+                            for run in range(len(runs)):
+                                offset = patch + runs[run]
+                                for k in range(offset, offset + windows.run):
+                                    acc = tile_fma(acc, source, places, k, panels, weights)
+                                    weights += width
                             rows = count - window
                             tile_pool(acc, y, code, target, filters, rows, channels, q, CLIPPED)
 
@@ -212,7 +213,7 @@ def conv2d_relu_max_pool2d_forward(
     b = w[:0] if b is None else b
     outputs = y.reshape(-1), code.reshape(-1)
     _convolve_and_pool[plan.tiling.columns](
-        *(x.reshape(-1), plans, pixels, pooling.pixels, pooling.elements, panels, b, *outputs),
+        *(x.reshape(-1), plans, pixels, pooling.pixels, pooling.runs, panels, b, *outputs),
         *(frames, lists),
     )
 
