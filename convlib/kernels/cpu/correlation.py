@@ -144,11 +144,10 @@ def correlate(plan, x, kernel, b, y, is_transposed, is_rectified, scratch):
         ((chunks * splits, 2, BLOCK + SPARE), np.int64),
     )
     kernel = kernel.reshape(-1)
-    groups, inputs, width = (int(plan.layout[0][n]) for n in ("groups", "source_group", "width"))
     if is_transposed:
-        pack_transposed(kernel, groups, inputs, plan.taps, width, panels)
+        pack_transposed(kernel, plan.groups, plan.inputs, plan.taps, plan.tile_width, panels)
     elif packs:
-        pack(kernel, groups, len(plan.taps) * inputs, width, panels)
+        pack(kernel, plan.groups, len(plan.taps) * plan.inputs, plan.tile_width, panels)
     b = kernel[:0] if b is None else b
     _correlate[plan.tile_columns](
         *(x.reshape(-1), b, y.reshape(-1), plan.regions, plan.layout, is_rectified, splits),

@@ -75,7 +75,10 @@ class Plan:
 
     regions: np.ndarray
     layout: np.ndarray  # one record
+    groups: int
+    inputs: int  # of a group
     tile_columns: int
+    tile_width: int  # in output channels
     taps: np.ndarray  # which element (u, v) of the kernel comes where in a panel
     panels: int  # of all groups
     panel_size: int
@@ -214,7 +217,10 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
     taps = np.array([u * kernel_size[1] + v for u in down.order for v in across.order])
     layout = np.array([layout], LAYOUT)
     panels, panel_size = groups * -(-outputs // width), terms * width
-    return Plan(regions, layout, columns, taps, panels, panel_size, int(tiles.sum()), multiply_adds)
+    return Plan(
+        *(regions, layout, groups, inputs, columns, width, taps, panels, panel_size),
+        *(int(tiles.sum()), multiply_adds),
+    )
 
 
 @lru_cache(maxsize=1024)

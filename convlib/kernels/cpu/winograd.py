@@ -49,13 +49,13 @@ from convlib.kernels.cpu.tile import (
     ROWS,
     columns_for,
     lanes,
+    tile_bias,
     tile_exchange,
     tile_fma,
     tile_is_finite,
     tile_load_grid,
     tile_load_part,
     tile_relu,
-    tile_rows_of,
     tile_store,
     tile_store_grid,
     tile_store_maximum,
@@ -294,7 +294,7 @@ def _convolution(m, columns, pools):
 
     @njit(**PARALLEL)
     def convolve(
-        x, is_rectified, geometries, u, starts, y, code, v_memory, m_memory, memory, finite
+        x, is_rectified, geometries, u, b, y, code, v_memory, m_memory, memory, finite
     ):
         for index in prange(geometries[0].tasks):
             geometry = geometries[0]
@@ -305,7 +305,6 @@ def _convolution(m, columns, pools):
             thread, lane_count = numba.get_thread_id(), vector_lanes(x)
             v, product, pixels = v_memory[thread], m_memory[thread], memory[thread]
             v_step, m_step = geometry.v_step, geometry.m_step
-            row_length = geometry.panels * geometry.panel
 
             for patch in range(first, last):  # V
                 source, start, down, across = _patch_source(patch, m, x, geometry, pixels)
@@ -331,7 +330,11 @@ def _convolution(m, columns, pools):
                             place + min(patch + 4, final) * grid * v_step,
                             place + min(patch + 5, final) * grid * v_step,
                         )
-                        acc = tile_rows_of(starts, xi * row_length + channel, ROWS, columns)
+                        if xi == m + 3 and len(b):  # row and column 1 of the grid
+                            channels = geometry.filters - channel
+                            acc = tile_bias(b, channel, channels, ROWS, columns)
+                        else:
+                            acc = tile_zero(x, ROWS, columns)
                         weights = xi * geometry.u_step + channel * geometry.channels
                         for c in range(geometry.channels):
                             acc = tile_fma(acc, v, patches, c, u, weights)
@@ -379,7 +382,6 @@ def _requests(geometry, dtype):
     threads = numba.get_num_threads()
     return (
         ((n * n * geometry.u_step,), dtype),
-        ((n * n, geometry.panels * geometry.panel), dtype),
         ((threads, geometry.block * n * n * geometry.v_step), dtype),
         ((threads, geometry.block * n * n * geometry.m_step), dtype),
         ((threads, n * n * geometry.depth), dtype),
@@ -387,22 +389,15 @@ def _requests(geometry, dtype):
     )
 
 
-def _prepare(geometry, geometries, w, is_transposed, b, u, starts, memory):
-    """Transform the kernel, and write the values with which the sums for each ξ begin."""
-    _transform_kernel[geometry.outputs_across](w, is_transposed, geometries, u, memory)
-    starts[...] = 0
-    if b is not None:
-        starts[geometry.outputs_across + 3, : geometry.filters] = b
-
-
 def _run(geometry, geometries, x, w, b, y, code, is_transposed, is_rectified, pools, scratch):
-    u, starts, v, product, memory, finite = scratch.take(*_requests(geometry, x.dtype))
-    _prepare(geometry, geometries, w, is_transposed, b, u, starts, memory)
+    u, v, product, memory, finite = scratch.take(*_requests(geometry, x.dtype))
+    _transform_kernel[geometry.outputs_across](w, is_transposed, geometries, u, memory)
+    b = w.reshape(-1)[:0] if b is None else b
     _convolve[geometry.outputs_across, geometry.columns, pools](
-        *(x.reshape(-1), is_rectified, geometries, u, starts.reshape(-1)),
+        *(x.reshape(-1), is_rectified, geometries, u, b),
         *(y.reshape(-1), code, v, product, memory, finite),
     )
-    return bool(finite.all())
+    return all(finite.tolist())
 
 
 def convolve(x, w, b, y, padding, outputs_across, is_transposed, is_rectified, scratch):
