@@ -179,7 +179,7 @@ def call_pooled_forward(kernels):
 MAIN_TILES = {
     call_forward: ROWS * COLUMNS,
     call_params: ROWS * COLUMNS,
-    call_pooled_forward: ROWS * COLUMNS,
+    call_pooled_forward: 4 * COLUMNS,  # a row for each pixel of a 2×2 window
 }
 
 

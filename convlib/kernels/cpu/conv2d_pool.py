@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cpu import winograd
 from convlib.kernels.cpu.frames import (
     BLOCK,
@@ -44,7 +45,7 @@ from convlib.kernels.cpu.panels import pack
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
-    ROWS,
+    columns_for,
     lanes,
     list_winners,
     tile_add_patch,
@@ -80,6 +81,9 @@ DENSE_ROWS = {1: 9, 2: 9, 4: 6} if HAS_32_REGISTERS else {1: 9, 2: 6}
 RUN_VECTORS = 6 if HAS_32_REGISTERS else 4
 
 
+# Vectors of the tiles in which pixels compete.
+LARGEST_TILE = 24 if HAS_32_REGISTERS else 12
+
 # What the 4×4 pixels under one pooling window can be kept in registers for.
 PATCH_GEOMETRY = (3, 3), (2, 2), (1, 1), (1, 1), 1
 
@@ -93,11 +97,20 @@ class Pooling(NamedTuple):
     patches: np.ndarray  # from the first patch of an image to that of each window's each pixel
 
 
+def _pixels_at_once(pool_size):
+    """Return how many pixels of a pooling window have a row of the same tile."""
+    pixels = pool_size[0] * pool_size[1]
+    return pixels if pixels <= LARGEST_TILE else 1
+
+
 @lru_cache(maxsize=1024)
 def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, groups, dtype):
     """Return the convolution's plan with pooling windows as windows, its record, and offsets."""
+    pixels = _pixels_at_once(pool_size)
+    columns = columns_for(w_shape[3] // groups, dtype)
+    columns = max(c for c in (1, 2, 4) if c == 1 or c <= columns and c * pixels <= LARGEST_TILE)
     windows, frame, tiling = forward_plan(
-        x_shape, w_shape, pooled_size, strides, padding, dilation, groups, dtype
+        x_shape, w_shape, pooled_size, strides, padding, dilation, groups, columns, dtype
     )
     row = windows.columns * windows.next_column + windows.next_row
     image = windows.rows * row + windows.next_image
@@ -120,27 +133,37 @@ def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, 
     )
     patches = np.add.outer(starts.reshape(-1), pixels[: pool_size[0] * pool_size[1]]).reshape(-1)
     plan = Plan(windows, frame, tiling)
-    return plan, record_of(plan), Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches)
+    return (
+        plan,
+        record_of(plan),
+        Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches),
+    )
 
 
 @njit(**HELPER)
-def _list_windows(first, count, windows, starts):
-    """List where windows begin, from the first one on; spare places repeat the last window."""
+def _list_windows(first, count, length, windows, patches, pixels, starts):
+    """List where the patches under some windows begin, ``pixels`` of a window side by side.
+
+    The windows' first so many pixels come first, ``length`` times, then their next, and so on.
+    Places behind the last window repeat it.
+    """
     start, row, column = window_at(first, windows)
-    for window in range(count):
-        starts[window] = start
-        start, row, column = next_window(start, row, column, windows)
-    for window in range(count, count + ROWS):
-        starts[window] = starts[count - 1]
+    for window in range(length):
+        for q in range(0, len(patches), pixels):
+            place = q * length + window * pixels
+            for pixel in range(pixels):
+                starts[place + pixel] = start + patches[q + pixel]
+        if window < count - 1:
+            start, row, column = next_window(start, row, column, windows)
 
 
-def _convolution_and_pooling(columns):
-    """Return the kernel whose tiles are so many columns wide."""
+def _convolution_and_pooling(columns, pixels):
+    """Return the kernel whose tiles have so many columns, and rows for so many pixels at once."""
+    windows_in_tile = max(1, LARGEST_TILE // (columns * pixels))
+    rows = windows_in_tile * pixels
 
     @njit(**PARALLEL)
-    def convolve_and_pool(
-        x, plans, pixels, patches, runs, panels, b, y, code, frames, lists
-    ):
+    def convolve_and_pool(x, plans, patches, runs, panels, b, y, code, frames, lists):
         for index in prange(len(lists)):
             windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
             task, starts = np.int64(index), lists[index]  # prange counts in uint64
@@ -157,34 +180,40 @@ def _convolution_and_pooling(columns):
                 if tiling.is_framed:
                     fill_frame(x, start, frame, framed)
                     source, place, count = framed, start * per_image, per_image
-                _list_windows(0 if tiling.is_framed else start, count, windows, starts)
+                listed = 0 if tiling.is_framed else start
+                length = count + windows_in_tile
+                _list_windows(listed, count, length, windows, patches, pixels, starts)
                 for panel in range(tiling.groups * tiling.blocks):
                     group, block = divmod(panel, tiling.blocks)
                     channel = group * tiling.outputs + block * width
                     channels = min(width, tiling.outputs - block * width)
-                    for window in range(0, count, ROWS):
-                        places = tile_offsets(starts, window, ROWS)
+                    for window in range(0, count, windows_in_tile):
                         target = (place + window) * filters + channel
-                        for q in range(pixels):
+                        for q in range(0, len(patches), pixels):
                             if len(b):
-                                acc = tile_bias(b, channel, channels, ROWS, columns)
+                                acc = tile_bias(b, channel, channels, rows, columns)
                             else:
-                                acc = tile_zero(x, ROWS, columns)
+                                acc = tile_zero(x, rows, columns)
+                            places = tile_offsets(starts, q * length + window * pixels, rows)
                             weights = panel * tiling.terms * width
-                            patch = group * windows.group + patches[q]
                             for run in range(len(runs)):
-                                offset = patch + runs[run]
+                                offset = group * windows.group + runs[run]
                                 for k in range(offset, offset + windows.run):
                                     acc = tile_fma(acc, source, places, k, panels, weights)
                                     weights += width
-                            rows = count - window
-                            tile_pool(acc, y, code, target, filters, rows, channels, q, CLIPPED)
+                            some = count - window
+                            tile_pool(
+                                acc, y, code, target, filters, some, channels, q, CLIPPED, pixels
+                            )
 
     return convolve_and_pool
 
 
-# One kernel for each width of tiles, compiled when it is first needed.
-_convolve_and_pool = {columns: _convolution_and_pooling(columns) for columns in (1, 2, 4)}
+@lru_cache(maxsize=None)
+def _convolve_and_pool(columns, pixels):
+    """Return the kernel, which is compiled when it is first needed."""
+    with stamped_cache():
+        return _convolution_and_pooling(columns, pixels)
 
 
 def conv2d_relu_max_pool2d_forward(
@@ -201,19 +230,19 @@ def conv2d_relu_max_pool2d_forward(
     plan, plans, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
-    room = BLOCK if not plan.tiling.is_framed else plan.windows.rows * plan.windows.columns
-    tiling = plan.tiling
+    windows = plan.windows.rows * plan.windows.columns if plan.tiling.is_framed else BLOCK
+    tiling, patches = plan.tiling, pooling.pixels[: pool_size[0] * pool_size[1]]
     panels, frames, lists = scratch.take(
         ((tiling.groups * tiling.blocks * tiling.terms * tiling.width,), x.dtype),
         ((tiling.tasks, frame_size(plan) if tiling.is_framed else 0), x.dtype),
-        ((plan.tiling.tasks, room + ROWS), np.int64),
+        ((tiling.tasks, (windows + LARGEST_TILE) * len(patches)), np.int64),
     )
-    w, pixels = w.reshape(-1), pool_size[0] * pool_size[1]
+    w = w.reshape(-1)
     pack(w, groups, tiling.terms, tiling.width, panels)
     b = w[:0] if b is None else b
     outputs = y.reshape(-1), code.reshape(-1)
-    _convolve_and_pool[plan.tiling.columns](
-        *(x.reshape(-1), plans, pixels, pooling.pixels, pooling.runs, panels, b, *outputs),
+    _convolve_and_pool(plan.tiling.columns, _pixels_at_once(pool_size))(
+        *(x.reshape(-1), plans, patches, pooling.runs, panels, b, *outputs),
         *(frames, lists),
     )
 
@@ -348,7 +377,7 @@ def _dense_sum(rows, columns):
                 bias_total[o] = 0
             for element in range(len(framed)):
                 framed[element] = 0
-            _list_windows(0, per_image, windows, starts[index])
+            _list_windows(0, per_image, per_image, windows, patches[:1], 1, starts[index])
             for image in range(*chunk_range(index, len(totals), tiling.images)):
                 _add_gradients(bias_total, dy, code, image * per_image, (image + 1) * per_image)
                 first, source = _first_patch(image, windows), x
@@ -460,7 +489,7 @@ def conv2d_relu_max_pool2d_backward_params(
         size = len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
-    room = dy.shape[1] * dy.shape[2] + ROWS
+    room = dy.shape[1] * dy.shape[2]
     totals, bias_totals, frames, starts, *lists = scratch.take(
         ((chunks, size), x.dtype),
         ((chunks, filters), x.dtype),
@@ -491,9 +520,7 @@ def conv2d_relu_max_pool2d_backward_params(
 
 
 @njit(**HELPER)
-def _scatter_winners(
-    kernel, source, dx, first, run_length, runs, patches, keys, gradients, count
-):
+def _scatter_winners(kernel, source, dx, first, run_length, runs, patches, keys, gradients, count):
     """Add what the winners of one output channel, with w in ``kernel[source:]``, send to dx."""
     width = RUN_VECTORS * vector_lanes(dx)
     for k in range(0, run_length, width):

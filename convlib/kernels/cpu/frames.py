@@ -15,7 +15,6 @@ from numba import njit, prange
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL
 from convlib.kernels.cpu.tile import (
     ROWS,
-    columns_for,
     lanes,
 )
 
@@ -74,23 +73,25 @@ class Plan(NamedTuple):
     tiling: Tiling
 
 
-def _plan(images, frame, kernel_size, strides, dilation, groups, outputs, output_size, dtype):
+def _plan(
+    images, frame, kernel_size, strides, dilation, groups, outputs, output_size, columns, dtype
+):
     """Return the `Plan` of a correlation whose input is described by ``frame``."""
     channels, row = frame.channels, frame.framed_width * frame.channels
     size = frame.framed_height * row
     is_framed = frame[:2] != frame[-2:] or frame[3:5] != (0, 0)
-    rows, columns = output_size
+    windows_down, windows_across = output_size
     run, runs_across = channels // groups, kernel_size[1]
     if groups == 1 and dilation[1] == 1:
         run, runs_across = run * kernel_size[1], 1
     next_column = strides[1] * channels
-    next_row = strides[0] * row - columns * next_column
+    next_row = strides[0] * row - windows_across * next_column
     windows = Windows(
-        rows=rows,
-        columns=columns,
+        rows=windows_down,
+        columns=windows_across,
         next_column=next_column,
         next_row=next_row,
-        next_image=size - rows * (next_row + columns * next_column),
+        next_image=size - windows_down * (next_row + windows_across * next_column),
         runs=kernel_size[0] * runs_across,
         runs_across=runs_across,
         run_down=dilation[0] * row,
@@ -98,16 +99,17 @@ def _plan(images, frame, kernel_size, strides, dilation, groups, outputs, output
         run=run,
         group=channels // groups,
     )
-    tile_columns = columns_for(outputs, dtype)
-    width = tile_columns * lanes(dtype)
+    width = columns * lanes(dtype)
     tiling = Tiling(
         images=images,
         is_framed=int(is_framed),
-        tasks=min(TASKS, images if is_framed else -(-images * rows * columns // (4 * ROWS))),
+        tasks=min(
+            TASKS, images if is_framed else -(-images * windows_down * windows_across // (4 * ROWS))
+        ),
         terms=kernel_size[0] * kernel_size[1] * channels // groups,
         groups=groups,
         outputs=outputs,
-        columns=tile_columns,
+        columns=columns,
         width=width,
         blocks=-(-outputs // width),
     )
@@ -115,15 +117,17 @@ def _plan(images, frame, kernel_size, strides, dilation, groups, outputs, output
 
 
 @lru_cache(maxsize=1024)
-def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, groups, dtype):
-    """Return the plan of a convolution; windows beyond the output size are left out."""
+def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, groups, columns, dtype):
+    """Return the plan of a convolution in tiles of so many columns.
+
+    Windows beyond the output size are left out.
+    """
     images, height, width, channels = x_shape
     (top, bottom), (left, right) = padding
-    frame = Frame(
-        height, width, channels, top, left, top + height + bottom, left + width + right
-    )
+    frame = Frame(height, width, channels, top, left, top + height + bottom, left + width + right)
     outputs = w_shape[3] // groups
-    return _plan(images, frame, w_shape[:2], strides, dilation, groups, outputs, output_size, dtype)
+    kernel = w_shape[:2], strides, dilation, groups, outputs
+    return _plan(images, frame, *kernel, output_size, columns, dtype)
 
 
 @njit(**HELPER)

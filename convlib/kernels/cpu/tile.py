@@ -423,52 +423,74 @@ def tile_fma_won(typing_context, acc, x, offsets, k, dy, code, start, channels, 
     return tile(acc, x, offsets, k, dy, code, start, channels, place), generate
 
 
-@intrinsic
-def tile_pool(typing_context, acc, y, code, start, stride, rows, channels, place, clipped):
-    """Let a tile compete for the maxima ``y``, each beginning as 0 with the code ``clipped``.
+@intrinsic(prefer_literal=True)
+def tile_pool(
+    typing_context, acc, y, code, start, stride, windows, channels, place, clipped, pixels
+):
+    """Let the rows of a tile compete for the maxima ``y``, each beginning as 0, code ``clipped``.
 
-    Where ``acc[r][o]`` is above ``y[start + r·stride + o]``, or the first NaN, it replaces it and
-    ``place`` replaces the code, for r < rows and o < channels. Place 0 is the first competitor and
-    finds y and code unwritten.
+    Each ``pixels`` rows belong to one pooling window, w < windows of them. Where ``acc[r][o]`` is
+    above ``y[start + w·stride + o]``, or the first NaN, it replaces it and the row's number within
+    the window plus ``place`` replaces the code, for o < channels. With place 0 come the first
+    competitors, which find y and code unwritten.
     """
-    tile = acc
+    tile, count = acc, pixels.literal_value
 
     def generate(context, builder, signature, arguments):
-        value, y_array, codes, first, row_stride, row_count, channel_count, number, loser = (
-            arguments
+        value, y_array, codes, first, row_stride, window_count, channel_count, number, loser = (
+            arguments[:-1]
         )
         masks = _masks(builder, tile, channel_count)
         byte = ir.IntType(8)
         bytes_type = ir.VectorType(byte, tile.lanes)
         is_first = builder.icmp_signed("==", number, _integer(0))
-        beginning = ir.Constant(tile.vector, None)
         no_winner = _spread(builder, builder.trunc(loser, byte), tile.lanes)
-        winner = _spread(builder, builder.trunc(number, byte), tile.lanes)
-        for row in range(tile.rows):
-            with builder.if_then(builder.icmp_signed("<", _integer(row), row_count)):
-                down = builder.mul(row_stride, _integer(row))
+        base = builder.trunc(number, byte)
+
+        def beginnings(y_address, code_address, mask):
+            """Return maximum and code so far: from memory, or none."""
+            with builder.if_else(is_first) as (then, otherwise):
+                with then:
+                    begin = builder.block
+                with otherwise:
+                    best = _masked_load(builder, tile.vector, y_address, mask)
+                    winner = _masked_load(builder, bytes_type, code_address, mask)
+                    later = builder.block
+            pairs = (ir.Constant(tile.vector, None), best), (no_winner, winner)
+            result = []
+            for at_first, from_memory in pairs:
+                phi = builder.phi(at_first.type)
+                phi.add_incoming(at_first, begin)
+                phi.add_incoming(from_memory, later)
+                result.append(phi)
+            return result
+
+        for window in range(tile.rows // count):
+            with builder.if_then(builder.icmp_signed("<", _integer(window), window_count)):
+                down = builder.mul(row_stride, _integer(window))
                 for column in range(tile.columns):
-                    mask = masks[column]
                     offsets = first, down, _integer(column * tile.lanes)
-                    best_address = _pointer(context, builder, y, y_array, *offsets)
-                    code_address = _pointer(context, builder, code, codes, *offsets)
-                    best = _masked_load(builder, tile.vector, best_address, mask)
-                    best = builder.select(is_first, beginning, best)
-                    old = _masked_load(builder, bytes_type, code_address, mask)
-                    old = builder.select(is_first, no_winner, old)
-                    entry = builder.extract_value(value, row * tile.columns + column)
-                    # Unordered: also true where one of the two is NaN.
-                    wins = builder.and_(
-                        builder.fcmp_unordered(">", entry, best),
-                        builder.fcmp_ordered("ord", best, best),
+                    addresses = (
+                        _pointer(context, builder, y, y_array, *offsets),
+                        _pointer(context, builder, code, codes, *offsets),
                     )
-                    best = builder.select(wins, entry, best)
-                    _masked_store(builder, best, best_address, mask)
-                    new = builder.select(wins, winner, old)
-                    _masked_store(builder, new, code_address, mask)
+                    best, winner = beginnings(*addresses, masks[column])
+                    for pixel in range(count):
+                        row = window * count + pixel
+                        entry = builder.extract_value(value, row * tile.columns + column)
+                        # Unordered: also true where one of the two is NaN.
+                        wins = builder.and_(
+                            builder.fcmp_unordered(">", entry, best),
+                            builder.fcmp_ordered("ord", best, best),
+                        )
+                        best = builder.select(wins, entry, best)
+                        own = builder.add(base, ir.Constant(byte, pixel))
+                        winner = builder.select(wins, _spread(builder, own, tile.lanes), winner)
+                    _masked_store(builder, best, addresses[0], masks[column])
+                    _masked_store(builder, winner, addresses[1], masks[column])
         return context.get_dummy_value()
 
-    signature = types.void(acc, y, code, start, stride, rows, channels, place, clipped)
+    signature = types.void(acc, y, code, start, stride, windows, channels, place, clipped, pixels)
     return signature, generate
 
 
@@ -900,7 +922,9 @@ def tile_append_winners(typing_context, gradients, codes, key, step, room, keys,
     tile = gradients
 
     def generate(context, builder, signature, arguments):
-        value, code_tile, first, lane_step, list_room, key_array, value_array, count_array = arguments
+        value, code_tile, first, lane_step, list_room, key_array, value_array, count_array = (
+            arguments
+        )
         integer = ir.IntType(tile.dtype.bitwidth)
         integers = ir.VectorType(integer, tile.lanes)
         lane = ir.Constant(integers, list(range(tile.lanes)))
@@ -947,7 +971,9 @@ def tile_fma_won_patch(typing_context, acc, x, start, down, across, dy, code, pl
         result, x_array, first, row_step, step, dy_array, codes, offset, channel_count = arguments
         bytes_type = ir.VectorType(ir.IntType(8), tile.lanes)
         mask = _masks(builder, tile, channel_count)[0]
-        won = _masked_load(builder, bytes_type, _pointer(context, builder, code, codes, offset), mask)
+        won = _masked_load(
+            builder, bytes_type, _pointer(context, builder, code, codes, offset), mask
+        )
         clipped = ir.Constant(bytes_type, [255] * tile.lanes)
         is_winner = builder.and_(mask, builder.icmp_unsigned("!=", won, clipped))
         address = _pointer(context, builder, dy, dy_array, offset)

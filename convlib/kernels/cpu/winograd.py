@@ -293,9 +293,7 @@ def _convolution(m, columns, pools):
     grid = n * n
 
     @njit(**PARALLEL)
-    def convolve(
-        x, is_rectified, geometries, u, b, y, code, v_memory, m_memory, memory, finite
-    ):
+    def convolve(x, is_rectified, geometries, u, b, y, code, v_memory, m_memory, memory, finite):
         for index in prange(geometries[0].tasks):
             geometry = geometries[0]
             block, split = divmod(np.int64(index), geometry.splits)  # prange counts in uint64
