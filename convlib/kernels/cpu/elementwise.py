@@ -43,8 +43,10 @@ def relu_forward(x, y, max_value, negative_slope, threshold):
 
 @njit(**INNER)
 def _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold):
-    inside = dy[i] if x[i] < max_value else dy.dtype.type(0)
-    dx[i] = inside if x[i] > threshold else negative_slope * dy[i]
+    # Loaded in any case: a load that waits for a comparison with x begins when x has arrived.
+    value, gradient = x[i], dy[i]
+    inside = gradient if value < max_value else dy.dtype.type(0)
+    dx[i] = inside if value > threshold else negative_slope * gradient
 
 
 @njit(**PARALLEL)
