@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from numba import njit
 
-from convlib.kernels.cpu.exponential import exponential, exponential_minus_one
-from convlib.kernels.cpu.softmax import in_order, number_at
+from convlib.kernels.cpu.exponential import (
+    exponential,
+    exponential_minus_one,
+    tile_exponential,
+)
+from convlib.kernels.cpu.tile import (
+    tile_load_run,
+    tile_store_run,
+    tile_width,
+    tile_zero,
+)
 
 DTYPES = (np.float32, np.float64)
 
@@ -22,6 +31,17 @@ def exponentials(x, y):
 def exponentials_minus_one(x, y):
     for i in range(len(x)):
         y[i] = exponential_minus_one(x[i])
+
+
+@njit
+def exponentials_in_tiles(x, y):
+    zeros = tile_zero(x, 1, 2)
+    for first in range(0, len(x), tile_width(zeros)):
+        numbers = tile_load_run(zeros, x, first, len(x) - first)
+        tile_store_run(tile_exponential(numbers), y, first, len(x) - first)
+
+
+each_exponential = pytest.mark.parametrize("function", [exponentials, exponentials_in_tiles])
 
 
 def computed(function, x):
@@ -49,10 +69,11 @@ def arguments(dtype):
     ).astype(dtype)[1:]
 
 
+@each_exponential
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_exponential_is_right_to_one_and_a_half_units(dtype):
+def test_exponential_is_right_to_one_and_a_half_units(dtype, function):
     x = arguments(dtype)
-    error = units_in_the_last_place(computed(exponentials, x), np.exp(x.astype(np.longdouble)))
+    error = units_in_the_last_place(computed(function, x), np.exp(x.astype(np.longdouble)))
     assert error.max() < 1.5
 
 
@@ -63,21 +84,23 @@ def test_exponential_minus_one_is_right_to_two_units(dtype):
     assert units_in_the_last_place(got, np.expm1(x.astype(np.longdouble))).max() < 2
 
 
+@each_exponential
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_special_values(dtype):
+def test_special_values(dtype, function):
     limits = np.finfo(dtype)
     x = np.array([0.0, -0.0, -limits.smallest_subnormal, -limits.max, -np.inf, np.nan], dtype)
-    np.testing.assert_array_equal(computed(exponentials, x), [1, 1, 1, 0, 0, np.nan])
+    np.testing.assert_array_equal(computed(function, x), [1, 1, 1, 0, 0, np.nan])
     expected = [0, 0, -limits.smallest_subnormal, -1, -1, np.nan]
     got = computed(exponentials_minus_one, x)
     np.testing.assert_allclose(got, np.array(expected, dtype), rtol=0, atol=limits.tiny)
 
 
+@each_exponential
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_is_too_small_to_be_normal_is_zero_or_right(dtype):
+def test_what_is_too_small_to_be_normal_is_zero_or_right(dtype, function):
     tiny = float(np.finfo(dtype).tiny)
     x = np.linspace(3, 1, 10_000, dtype=dtype) * dtype(np.log(tiny))
-    got = computed(exponentials, x)
+    got = computed(function, x)
     below = np.exp(x.astype(np.longdouble)) < tiny
     assert below.any()
     assert (got[below] <= tiny).all() and (got[below] >= 0).all()
@@ -95,27 +118,3 @@ def test_loops_become_vector_code(function, dtype):
     )
     kind = "float" if dtype == np.float32 else "double"
     assert re.search(rf"fmul contract <\d+ x {kind}>", code)
-
-
-@njit
-def places(x, y):
-    for i in range(len(x)):
-        y[i] = in_order(x[i])
-
-
-@njit
-def numbers(y, x):
-    for i in range(len(y)):
-        x[i] = number_at(y[i])
-
-
-@pytest.mark.parametrize("dtype, integer", [(np.float32, np.int32), (np.float64, np.int64)])
-def test_integers_in_the_order_of_numbers(dtype, integer):
-    limits = np.finfo(dtype)
-    positive = [limits.smallest_subnormal, limits.tiny, 1e-3, 1, 1.5, 2, limits.max, np.inf]
-    x = np.array([-value for value in reversed(positive)] + positive, dtype)
-    y, back = np.empty(len(x), integer), np.empty_like(x)
-    places(x, y)
-    assert (np.diff(y.astype(object)) > 0).all()
-    numbers(y, back)
-    np.testing.assert_array_equal(back, x)

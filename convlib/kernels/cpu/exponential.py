@@ -16,8 +16,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
+
+from convlib.kernels.cpu.tile import multiply_add
 
 
 class _Format(NamedTuple):
@@ -45,18 +48,41 @@ def exponential_minus_one(x):
     """Return e^x − 1 for x ≤ 0, with as many right digits near zero as elsewhere; likewise."""
 
 
-def _scale_and_rest(kind):
-    """Return a compiled function that gives 2^n and e^r − 1 for x."""
+class _Constants(NamedTuple):
+    """The numbers of the computation in one format."""
+
+    high: np.floating
+    low: np.floating
+    per_ln2: np.floating
+    rounder: np.floating
+    shift: np.integer
+    lowest: np.floating
+    factors: tuple  # of the series, the highest power first
+
+
+def _constants(kind):
+    """Return the `_Constants` of a type of numbers."""
     number, integer, fraction_bits, terms, *ln2 = _FORMATS[kind]
     high, low = map(number, ln2)
-    per_ln2 = number(1 / math.log(2))
     # Adding this number leaves no bits for a fraction: the sum is rounded, and n stands in its
     # lowest bits.
     rounder = number(1.5 * 2**fraction_bits)
     bias = 1 - np.finfo(number).minexp  # the exponent 0 as the format writes it
-    shift = bias - rounder.view(integer)
-    lowest = number(-bias * math.log(2))  # there 2^n is written as zero, which it is then
-    factors = tuple(number(1 / math.factorial(k)) for k in range(terms, 0, -1))
+    return _Constants(
+        high,
+        low,
+        number(1 / math.log(2)),
+        rounder,
+        bias - rounder.view(integer),
+        number(-bias * math.log(2)),  # there 2^n is written as zero, which it is then
+        tuple(number(1 / math.factorial(k)) for k in range(terms, 0, -1)),
+    )
+
+
+def _scale_and_rest(kind):
+    """Return a compiled function that gives 2^n and e^r − 1 for x."""
+    number, integer, fraction_bits, *_ = _FORMATS[kind]
+    high, low, per_ln2, rounder, shift, lowest, factors = _constants(kind)
 
     @njit(fastmath={"contract"})
     def reduce(x):
@@ -102,3 +128,43 @@ def _exponential_minus_one(x):
         return combine(scale, rest)
 
     return implementation
+
+
+@intrinsic
+def tile_exponential(typing_context, operand):
+    """Return e^x of each number x ≤ 0 of a tile."""
+    tile = operand
+    fraction_bits = _FORMATS[tile.dtype].fraction_bits
+    integers = ir.VectorType(ir.IntType(tile.dtype.bitwidth), tile.lanes)
+
+    def code(context, builder, signature, arguments):
+        def everywhere(number, vector=tile.vector):
+            as_python = int if vector is integers else float
+            return ir.Constant(vector, [as_python(number)] * tile.lanes)
+
+        def product_and(a, b, c):
+            return multiply_add(builder, tile, a, b, c)
+
+        constants = _constants(tile.dtype)
+        rounder, lowest = everywhere(constants.rounder), everywhere(constants.lowest)
+        (result,) = arguments
+        for _, _, index in tile.entries():
+            x = builder.extract_value(result, index)
+            x = builder.select(builder.fcmp_ordered("<", x, lowest), lowest, x)
+            rounded = product_and(x, everywhere(constants.per_ln2), rounder)
+            n = builder.fsub(rounded, rounder)
+            r = product_and(n, everywhere(-constants.high), x)
+            r = product_and(n, everywhere(-constants.low), r)
+            series = everywhere(constants.factors[0])
+            for factor in constants.factors[1:]:
+                series = product_and(series, r, everywhere(factor))
+            exponent = builder.add(
+                builder.bitcast(rounded, integers), everywhere(constants.shift, integers)
+            )
+            exponent = builder.shl(exponent, everywhere(fraction_bits, integers))
+            scale = builder.bitcast(exponent, tile.vector)
+            entry = product_and(scale, builder.fmul(series, r), scale)
+            result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(operand), code

@@ -1,125 +1,122 @@
 """Softmax on the CPU: ``y_i = e^{x_i − m} / Σ_j e^{x_j − m}``, m the largest of a row.
 
-Rows may be short (ten classes fill no vector) or long. So several rows are taken together, as many
-as fill a block that stays in the first-level cache: the maximum is subtracted row by row, the block
-is exponentiated as one run, and each row is divided by its sum.
+Lanes are classes. A row of up to four vectors stays in registers from its loads to its stores; the
+lanes after its end hold −∞, whose exponential adds nothing. A longer row is taken in blocks of so
+many vectors, and three times: for its maximum, for the exponentials and their sum, and to divide by
+that. What is read again then comes from the first-level cache.
 """
 
 import numpy as np
-from numba import njit, prange, types
-from numba.extending import overload
+from numba import njit, prange
 
-from convlib.kernels.cpu.exponential import exponential
-from convlib.kernels.cpu.tasks import INNER, PARALLEL, chunk_slice, task_count
+from convlib.kernels.cpu.exponential import tile_exponential
+from convlib.kernels.cpu.tasks import INNER, PARALLEL, chunk_range, chunk_slice, task_count
+from convlib.kernels.cpu.tile import (
+    columns_for,
+    lanes,
+    tile_add,
+    tile_fill,
+    tile_larger,
+    tile_largest,
+    tile_load_run,
+    tile_multiply,
+    tile_prefetch,
+    tile_store_run,
+    tile_subtract,
+    tile_sum,
+    tile_width,
+    tile_zero,
+)
 
-BLOCK = 1024  # elements; a longer row is a block of its own
-
-
-_FORMATS = {  # a type of numbers, and of integers with as many bits, from either of them
-    types.float32: (np.float32, np.int32),
-    types.int32: (np.float32, np.int32),
-    types.float64: (np.float64, np.int64),
-    types.int64: (np.float64, np.int64),
-}
-
-
-def in_order(x):
-    """Return an integer for a number, larger for larger numbers; a name for compiled code."""
-
-
-def number_at(place):
-    """Return the number for which `in_order` gives this integer; a name for compiled code."""
-
-
-def _put_in_order(integer):
-    """Return a compiled function that is its own inverse.
-
-    Read as integers, positive numbers are in the right order and negative ones in the opposite,
-    until all bits but the sign are inverted.
-    """
-    sign, rest = np.iinfo(integer).bits - 1, np.iinfo(integer).max
-
-    @njit
-    def put_in_order(bits):
-        return integer(bits ^ ((bits >> sign) & rest))
-
-    return put_in_order
+AHEAD = 2048  # elements that are asked for before they are loaded
 
 
-@overload(in_order)
-def _in_order(x):
-    number, integer = _FORMATS[x]
-    put_in_order = _put_in_order(integer)
-    return lambda x: put_in_order(number(x).view(integer))
-
-
-@overload(number_at)
-def _number_at(place):
-    number, integer = _FORMATS[place]
-    put_in_order = _put_in_order(integer)
-    return lambda place: integer(put_in_order(place)).view(number)
+@njit(error_model="numpy")
+def _short_rows(zeros, x, y, first, last):
+    """Compute rows that are no longer than a tile."""
+    classes, lowest = x.shape[1], tile_fill(zeros, -np.inf)
+    for row in range(first, last):
+        start = row * classes
+        tile_prefetch(zeros, x, start + AHEAD)
+        numbers = tile_load_run(lowest, x, start, classes)
+        exponentials = tile_exponential(tile_subtract(numbers, tile_largest(numbers)))
+        factor = x.dtype.type(1) / tile_sum(exponentials)
+        tile_store_run(tile_multiply(exponentials, factor), y, start, classes)
 
 
 @njit(**INNER)
-def subtract_maximum(x, y, row):
-    """Write a row of x, less the largest of it, to y; NaN may or may not count as largest.
-
-    Comparisons of floating-point numbers cannot be put in another order, because of NaN; those of
-    integers can, and so become vector instructions.
-    """
-    largest = in_order(x[row, 0])
-    for i in range(1, x.shape[1]):
-        largest = max(largest, in_order(x[row, i]))
-    maximum = number_at(largest)
-    for i in range(x.shape[1]):
-        y[row, i] = x[row, i] - maximum
-
-
-@njit(fastmath={"reassoc"}, **INNER)
-def row_sum(x, row):
-    """Return the sum of a row, in an order that depends on its length alone."""
-    total = x.dtype.type(0)
-    for i in range(x.shape[1]):
-        total += x[row, i]
-    return total
+def _exponentiate(like, maximum, x, y, first, count):
+    """Write a block of exponentials and return them, e^−∞ = 0 where it is masked."""
+    numbers = tile_load_run(like, x, first, count)
+    exponentials = tile_exponential(tile_subtract(numbers, maximum))
+    tile_store_run(exponentials, y, first, count)
+    return exponentials
 
 
 @njit(**INNER)
-def _exponentiate(x):
-    for i in range(len(x)):
-        x[i] = exponential(x[i])
+def _scale(like, factor, y, first, count):
+    tile_store_run(tile_multiply(tile_load_run(like, y, first, count), factor), y, first, count)
 
 
-@njit(**INNER)
-def _forward_rows(x, y):
-    classes, run = x.shape[1], y.reshape(-1)
-    rows = max(1, BLOCK // max(classes, 1))
-    for start in range(0, len(x), rows):
-        stop = min(start + rows, len(x))
-        for row in range(start, stop):
-            # y may be x: what is overwritten here is not needed again.
-            subtract_maximum(x, y, row)
-        _exponentiate(run[start * classes : stop * classes])
-        for row in range(start, stop):
-            factor = x.dtype.type(1) / row_sum(y, row)
-            for i in range(classes):
-                y[row, i] *= factor
+@njit(error_model="numpy")
+def _long_rows(zeros, x, y, first, last):
+    """Compute rows that are longer than a tile."""
+    classes, block = x.shape[1], tile_width(zeros)
+    lowest, rest = tile_fill(zeros, -np.inf), classes % block
+    for row in range(first, last):
+        start, end = row * classes, (row + 1) * classes
+        whole = end - rest
+        largest = tile_load_run(lowest, x, whole, rest)
+        for c in range(start, whole, block):
+            tile_prefetch(zeros, x, c + AHEAD)
+            largest = tile_larger(largest, tile_load_run(lowest, x, c, block))
+        maximum = tile_largest(largest)
+        total = _exponentiate(lowest, maximum, x, y, whole, rest)
+        for c in range(start, whole, block):
+            total = tile_add(total, _exponentiate(lowest, maximum, x, y, c, block))
+        factor = x.dtype.type(1) / tile_sum(total)
+        _scale(zeros, factor, y, whole, rest)
+        for c in range(start, whole, block):
+            _scale(zeros, factor, y, c, block)
+
+
+def _short(columns):
+    """Return the kernel for rows of at most so many vectors."""
+
+    @njit(**PARALLEL)
+    def short(x, y):
+        tasks, zeros = min(task_count(x.size), len(x)), tile_zero(x, 1, columns)
+        if tasks <= 1:
+            _short_rows(zeros, x, y, np.int64(0), len(x))
+        else:
+            for index in prange(tasks):
+                zeros = tile_zero(x, 1, columns)
+                first, last = chunk_range(np.int64(index), tasks, len(x))
+                _short_rows(zeros, x, y, first, last)
+
+    return short
+
+
+_SHORT = {columns: _short(columns) for columns in (1, 2, 4)}
 
 
 @njit(**PARALLEL)
-def _forward(x, y):
-    tasks = min(task_count(x.size), len(x))
+def _long(x, y):
+    tasks, zeros = min(task_count(x.size), len(x)), tile_zero(x, 1, 4)
     if tasks <= 1:
-        _forward_rows(x, y)
+        _long_rows(zeros, x, y, np.int64(0), len(x))
     else:
-        for task in prange(tasks):
-            part = chunk_slice(task, tasks, len(x))
-            _forward_rows(x[part], y[part])
+        for index in prange(tasks):
+            zeros = tile_zero(x, 1, 4)
+            first, last = chunk_range(np.int64(index), tasks, len(x))
+            _long_rows(zeros, x, y, first, last)
 
 
 def softmax_forward(x, y):
-    """See the contract."""
-    _forward(x, y)
+    """Keep short rows in registers; see the contract."""
+    columns = columns_for(x.shape[1], x.dtype)
+    kernel = _long if x.shape[1] > columns * lanes(x.dtype) else _SHORT[columns]
+    kernel(x, y)
 
 
 @njit(fastmath={"reassoc"}, **INNER)

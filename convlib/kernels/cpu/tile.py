@@ -36,6 +36,7 @@ def _vector_bits() -> int:
 
 
 VECTOR_BITS = _vector_bits()
+CACHE_LINE = 64  # bytes; a processor with longer lines is asked twice for each
 HAS_32_REGISTERS = VECTOR_BITS == 512 or "arm" in llvm.get_process_triple().replace(
     "aarch64", "arm"
 )
@@ -67,21 +68,27 @@ def columns_of_tile(channels: int, dtype) -> int:
     return min(ROWS_FOR, key=lambda columns: -(-vectors // columns) * columns)
 
 
-class Tile(types.Type):
-    """The Numba type of a tile: ``rows`` × ``columns`` vectors of ``dtype``."""
+_ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
-    def __init__(self, dtype: types.Float, rows: int, columns: int):
+
+class Tile(types.Type):
+    """The Numba type of a tile: ``rows`` × ``columns`` vectors of ``dtype``.
+
+    Vectors fill a register, or have as many ``lanes`` as those that they belong to: a tile of
+    maxima has one of small integers beside it, which say where each maximum was.
+    """
+
+    def __init__(self, dtype: types.Number, rows: int, columns: int, lanes: int | None = None):
         self.dtype = dtype
         self.rows = rows
         self.columns = columns
-        self.lanes = VECTOR_BITS // dtype.bitwidth
+        self.lanes = lanes or VECTOR_BITS // dtype.bitwidth
         super().__init__(f"Tile({dtype}, {rows}, {columns}, {self.lanes} lanes)")
 
     @property
     def vector(self) -> ir.VectorType:
         """The LLVM type of one entry."""
-        element = ir.FloatType() if self.dtype == types.float32 else ir.DoubleType()
-        return ir.VectorType(element, self.lanes)
+        return ir.VectorType(_ELEMENTS.get(self.dtype, ir.IntType(self.dtype.bitwidth)), self.lanes)
 
     def entries(self):
         """Yield (row, column, index of the entry)."""
@@ -129,7 +136,8 @@ def _llvm_function(builder, name, tile, result, *arguments):
     return cgutils.get_or_insert_function(builder.module, function_type, name.format(vector=suffix))
 
 
-def _multiply_add(builder, tile, a, b, c):
+def multiply_add(builder, tile, a, b, c):
+    """Return a · b + c of vectors of a tile."""
     vector = tile.vector
     function = _llvm_function(builder, "llvm.fmuladd.{vector}", tile, vector, *[vector] * 3)
     return builder.call(function, [a, b, c])
@@ -152,18 +160,19 @@ def _row_masks(builder, tile, masks, offset):
 
 
 def _masked_function(builder, operation, vector, result, arguments):
-    element = "i8" if isinstance(vector.element, ir.IntType) else vector.element.intrinsic_name
+    element = vector.element
+    element = str(element) if isinstance(element, ir.IntType) else element.intrinsic_name
     name = f"llvm.masked.{operation}.v{vector.count}{element}.p0"
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
-def _masked_load(builder, vector, address, mask):
-    """Load the lanes that the mask names; the others are zero and their memory is not touched."""
+def _masked_load(builder, vector, address, mask, others=None):
+    """Load the lanes that the mask names, and ``others`` (or zeros) without touching memory."""
     pointer, alignment = vector.as_pointer(), ir.IntType(32)
     arguments = [pointer, alignment, mask.type, vector]
     function = _masked_function(builder, "load", vector, vector, arguments)
-    address, zeros = builder.bitcast(address, pointer), ir.Constant(vector, None)
-    return builder.call(function, [address, alignment(1), mask, zeros])
+    address, others = builder.bitcast(address, pointer), others or ir.Constant(vector, None)
+    return builder.call(function, [address, alignment(1), mask, others])
 
 
 def _masked_store(builder, value, address, mask):
@@ -249,7 +258,7 @@ def tile_fma(typing_context, acc, x, offsets, k, w, start):
             for column in range(tile.columns):
                 index = row * tile.columns + column
                 entry = builder.extract_value(old, index)
-                entry = _multiply_add(builder, tile, broadcast, weights[column], entry)
+                entry = multiply_add(builder, tile, broadcast, weights[column], entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -274,7 +283,7 @@ def tile_fma_run(typing_context, acc, x, first, w, start):
             for column in range(tile.columns):
                 index = row * tile.columns + column
                 entry = builder.extract_value(old, index)
-                entry = _multiply_add(builder, tile, broadcast, weights[column], entry)
+                entry = multiply_add(builder, tile, broadcast, weights[column], entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -299,7 +308,7 @@ def tile_fma_lanes(typing_context, acc, x, offsets, k, w, start, channels):
                 numbers = _masked_load(builder, tile.vector, address, mask)
                 index = row * tile.columns + column
                 entry = builder.extract_value(old, index)
-                entry = _multiply_add(builder, tile, numbers, weights, entry)
+                entry = multiply_add(builder, tile, numbers, weights, entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -355,7 +364,7 @@ def tile_add_runs(typing_context, acc, x, start, offsets, factor, count):
             run = builder.gep(origin, [builder.extract_value(rows, row)])
             address = builder.gep(run, [_integer(column * tile.lanes)])
             terms = _masked_load(builder, tile.vector, address, masks[column])
-            entry = _multiply_add(builder, tile, factors, terms, builder.extract_value(old, index))
+            entry = multiply_add(builder, tile, factors, terms, builder.extract_value(old, index))
             result = builder.insert_value(result, entry, index)
         return result
 
@@ -379,7 +388,7 @@ def tile_scatter(typing_context, acc, y, start, offsets, factor, count):
             run = builder.gep(origin, [builder.extract_value(rows, row)])
             address = builder.gep(run, [_integer(column * tile.lanes)])
             old = _masked_load(builder, tile.vector, address, masks[column])
-            entry = _multiply_add(builder, tile, factors, builder.extract_value(value, index), old)
+            entry = multiply_add(builder, tile, factors, builder.extract_value(value, index), old)
             _masked_store(builder, entry, address, masks[column])
         return context.get_dummy_value()
 
@@ -416,7 +425,7 @@ def tile_fma_won(typing_context, acc, x, offsets, k, dy, code, start, channels, 
             for column in range(tile.columns):
                 index = row * tile.columns + column
                 entry = builder.extract_value(old, index)
-                entry = _multiply_add(builder, tile, broadcast, gradients[column], entry)
+                entry = multiply_add(builder, tile, broadcast, gradients[column], entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -689,7 +698,7 @@ def tile_add_patch(typing_context, acc, x, start, factor, down, right, height, w
                 terms = _load_vector(builder, tile, address)
                 index = (top + i) * tile.columns + left + j
                 entry = builder.extract_value(result, index)
-                entry = _multiply_add(builder, tile, factors, terms, entry)
+                entry = multiply_add(builder, tile, factors, terms, entry)
                 result = builder.insert_value(result, entry, index)
         return result
 
@@ -1003,3 +1012,259 @@ def tile_fma_won_patch(typing_context, acc, x, start, down, across, dy, code, pl
         return builder.insert_value(result, bias, 9)
 
     return tile(acc, x, start, down, across, dy, code, place, channels), generate
+
+
+# Tiles of one row, for operations that hardly compute: the vectors are neighbouring channels of a
+# pixel. Where ``channels`` is a constant after inlining, such as the width of the tile, masked
+# loads and stores become plain ones.
+
+
+@intrinsic
+def tile_width(typing_context, like):
+    """Return how many numbers a row of a tile holds, a constant."""
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        return _integer(tile.columns * tile.lanes)
+
+    return types.int64(like), code
+
+
+@intrinsic
+def tile_fill(typing_context, like, number):
+    """Return a tile like ``like`` that is filled with a number."""
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        number = context.cast(builder, arguments[1], signature.args[1], tile.dtype)
+        vector = _spread(builder, number, tile.lanes)
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for _, _, index in tile.entries():
+            result = builder.insert_value(result, vector, index)
+        return result
+
+    return tile(like, number), code
+
+
+@intrinsic
+def tile_places(typing_context, like, codes, place):
+    """Return a tile of ``codes``' integers with the shape of ``like``, filled with ``place``."""
+    tile = Tile(codes.dtype, like.rows, like.columns, like.lanes)
+
+    def code(context, builder, signature, arguments):
+        number = context.cast(builder, arguments[2], signature.args[2], tile.dtype)
+        vector = _spread(builder, number, tile.lanes)
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for _, _, index in tile.entries():
+            result = builder.insert_value(result, vector, index)
+        return result
+
+    return tile(like, codes, place), code
+
+
+@intrinsic
+def tile_load_run(typing_context, like, x, first, channels):
+    """Return the tile of one row that holds ``x[first : first + channels]``, then ``like``."""
+    tile = like
+
+    def code(context, builder, signature, arguments):
+        result, array, start, channel_count = arguments
+        for column, mask in enumerate(_masks(builder, tile, channel_count)):
+            address = _pointer(context, builder, x, array, start, _integer(column * tile.lanes))
+            others = builder.extract_value(result, column)
+            entry = _masked_load(builder, tile.vector, address, mask, others)
+            result = builder.insert_value(result, entry, column)
+        return result
+
+    return tile(like, x, first, channels), code
+
+
+@intrinsic
+def tile_store_run(typing_context, acc, y, first, channels):
+    """Store a tile of one row: ``y[first + o] = acc[o]`` for o < channels."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        value, array, start, channel_count = arguments
+        for column, mask in enumerate(_masks(builder, tile, channel_count)):
+            address = _pointer(context, builder, y, array, start, _integer(column * tile.lanes))
+            _masked_store(builder, builder.extract_value(value, column), address, mask)
+        return context.get_dummy_value()
+
+    return types.void(acc, y, first, channels), code
+
+
+@intrinsic
+def tile_add(typing_context, acc, terms):
+    """Return the sum of two tiles."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        result, more = arguments
+        for _, _, index in tile.entries():
+            entries = (builder.extract_value(operand, index) for operand in arguments)
+            result = builder.insert_value(result, builder.fadd(*entries), index)
+        return result
+
+    return tile(acc, terms), code
+
+
+def _with_number(operation, text):
+    """Return the operation between each number of a tile and one number, by its LLVM name."""
+
+    @intrinsic
+    def with_number(typing_context, acc, number):
+        tile = acc
+
+        def code(context, builder, signature, arguments):
+            result = arguments[0]
+            number = context.cast(builder, arguments[1], signature.args[1], tile.dtype)
+            operand = _spread(builder, number, tile.lanes)
+            for _, _, index in tile.entries():
+                entry = builder.extract_value(result, index)
+                entry = getattr(builder, operation)(entry, operand)
+                result = builder.insert_value(result, entry, index)
+            return result
+
+        return tile(acc, number), code
+
+    with_number.__doc__ = text
+    return with_number
+
+
+tile_subtract = _with_number("fsub", "Return a tile less a number.")
+tile_multiply = _with_number("fmul", "Return a tile times a number.")
+tile_divide = _with_number("fdiv", "Return a tile divided by a number.")
+
+
+def _larger(builder, a, b):
+    """Return the larger of two vectors, lane by lane, and either where one is NaN."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@intrinsic
+def tile_larger(typing_context, acc, candidates):
+    """Return the larger of two tiles, lane by lane, and either where one is NaN."""
+    tile = acc
+
+    def code(context, builder, signature, arguments):
+        result = arguments[0]
+        for _, _, index in tile.entries():
+            entries = (builder.extract_value(operand, index) for operand in arguments)
+            result = builder.insert_value(result, _larger(builder, *entries), index)
+        return result
+
+    return tile(acc, candidates), code
+
+
+def _reduction(combine, text):
+    """Return the operation that makes one number of a tile, half and half at every step."""
+
+    @intrinsic
+    def reduction(typing_context, acc):
+        tile = acc
+
+        def code(context, builder, signature, arguments):
+            vectors = [builder.extract_value(arguments[0], i) for _, _, i in tile.entries()]
+            while len(vectors) > 1:
+                half = len(vectors) // 2
+                pairs = zip(vectors[:half], vectors[half:], strict=True)
+                vectors = [combine(builder, *pair) for pair in pairs]
+            (vector,) = vectors
+            half = tile.lanes // 2
+            while half:
+                lanes = [half + lane if lane < half else 0 for lane in range(tile.lanes)]
+                order = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), lanes)
+                vector = combine(builder, vector, builder.shuffle_vector(vector, vector, order))
+                half //= 2
+            return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+        return tile.dtype(acc), code
+
+    reduction.__doc__ = text
+    return reduction
+
+
+tile_sum = _reduction(
+    lambda builder, a, b: builder.fadd(a, b), "Return the sum of a tile of 1, 2 or 4 vectors."
+)
+tile_largest = _reduction(
+    _larger, "Return the largest number of a tile of 1, 2 or 4 vectors; NaN may or may not count."
+)
+
+
+@intrinsic
+def tile_compete(typing_context, best, winners, candidates, place):
+    """Return the larger of two tiles, lane by lane, and the winners with ``place`` where it is new.
+
+    Of equal ones the old stays; a NaN is larger than everything, and the first NaN stays.
+    """
+    result_type = types.Tuple((best, winners))
+
+    def code(context, builder, signature, arguments):
+        numbers, places, new, place = arguments
+        place = context.cast(builder, place, signature.args[3], winners.dtype)
+        place = _spread(builder, place, winners.lanes)
+        for _, _, index in best.entries():
+            old = builder.extract_value(numbers, index)
+            candidate = builder.extract_value(new, index)
+            # Not below or equal: above, or one of the two is NaN.
+            is_above = builder.fcmp_unordered(">", candidate, old)
+            wins = builder.and_(is_above, builder.fcmp_ordered("ord", old, old))
+            numbers = builder.insert_value(numbers, builder.select(wins, candidate, old), index)
+            code = builder.select(wins, place, builder.extract_value(places, index))
+            places = builder.insert_value(places, code, index)
+        return context.make_tuple(builder, result_type, (numbers, places))
+
+    return result_type(best, winners, candidates, place), code
+
+
+@intrinsic
+def tile_add_won(typing_context, acc, dy, codes, start, place, channels):
+    """Add gradients that were won: ``acc[o] + dy[start + o]`` where ``codes`` is ``place``."""
+    tile = acc
+    code_tile = Tile(codes.dtype, 1, tile.columns, tile.lanes)
+
+    def code(context, builder, signature, arguments):
+        result, dy_array, code_array, first, place, channel_count = arguments
+        place = context.cast(builder, place, signature.args[4], codes.dtype)
+        places = _spread(builder, place, tile.lanes)
+        zeros = ir.Constant(tile.vector, None)
+        for column, mask in enumerate(_masks(builder, tile, channel_count)):
+            right = _integer(column * tile.lanes)
+            address = _pointer(context, builder, codes, code_array, first, right)
+            won = builder.icmp_unsigned(
+                "==", _masked_load(builder, code_tile.vector, address, mask), places
+            )
+            address = _pointer(context, builder, dy, dy_array, first, right)
+            gradients = _masked_load(builder, tile.vector, address, mask)
+            entry = builder.extract_value(result, column)
+            entry = builder.fadd(entry, builder.select(won, gradients, zeros))
+            result = builder.insert_value(result, entry, column)
+        return result
+
+    return tile(acc, dy, codes, start, place, channels), code
+
+
+@intrinsic
+def tile_prefetch(typing_context, like, x, first):
+    """Ask for memory that is soon to be loaded: ``x[first : first + width]``, or near an end of x.
+
+    What lies outside the array is not touched, nor is it an error.
+    """
+    tile = like
+    line = 8 * CACHE_LINE // x.dtype.bitwidth  # elements
+
+    def code(context, builder, signature, arguments):
+        _, array, start = arguments
+        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        for place in range(0, tile.columns * tile.lanes, line):
+            address = _pointer(context, builder, x, array, start, _integer(place))
+            # To be read (0), to be kept in all caches (3), as data (1).
+            kind = integer(0), integer(3), integer(1)
+            builder.call(function, [builder.bitcast(address, byte), *kind])
+        return context.get_dummy_value()
+
+    return types.void(like, x, first), code
