@@ -1,8 +1,8 @@
 """The contract's operations in Numba, parallel over the cores of this machine.
 
 What each operation computes is said once, in `convlib.kernels.reference`; what these files say is
-how. Convolution and dense layers are written in register tiles (`tile`), everything else in plain
-loops over contiguous memory.
+how. Convolution, dense layers, pooling and softmax are written in register tiles (`tile`),
+everything else in plain loops over contiguous memory.
 """
 
 from convlib.kernels._cache import stamped_cache

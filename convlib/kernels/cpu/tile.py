@@ -1,4 +1,4 @@
-"""Register tiles: the few vector operations that the convolution kernels are written in.
+"""Register tiles: the few vector operations that convolution, pooling and softmax are written in.
 
 A tile of some rows and some columns of vectors is a block of a matrix product that stays in the
 processor's vector registers while its sums run. Each row belongs to one pixel (or one input
