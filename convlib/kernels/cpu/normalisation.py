@@ -7,9 +7,6 @@ together (Chan, Golub & LeVeque, "Algorithms for computing the sample variance",
 
     mean = Σ_k n_k mean_k / n        variance = Σ_k (squares_k + n_k (mean_k − mean)²) / n
 
-The sums take four rows at once, so that each total is loaded and stored once for all of them. All
-passes ask for rows some time before they need them.
-
 Backward passes over x and dy twice, for the two sums and then for dx. What depends on the channel
 alone is computed once, which leaves one multiplication and one addition for each number.
 """
@@ -18,19 +15,8 @@ import numpy as np
 from numba import njit, prange
 
 from convlib.kernels.cpu.tasks import INNER, PARALLEL, chunk_range, chunk_slice
-from convlib.kernels.cpu.tile import tile_prefetch, tile_width, tile_zero
 
 CHUNK = 1 << 15  # elements: 128 kB in float32
-ROWS = 4  # that sums take at once
-AHEAD = 16  # rows that are asked for before they are needed
-
-
-@njit(**INNER)
-def _prefetch(x, row):
-    """Ask for the row that is so many rows further on."""
-    vector, channels = tile_zero(x, 1, 1), x.shape[1]
-    for c in range(0, channels, tile_width(vector)):
-        tile_prefetch(vector, x, (row + AHEAD) * channels + c)
 
 
 @njit(**INNER)
@@ -41,29 +27,17 @@ def _chunk_count(rows, channels):
 @njit(**INNER)
 def _chunk_statistics(x, mean, squares):
     """Write mean and squares of the deviations from it, of some rows."""
-    for c in range(len(mean)):
-        mean[c] = 0
-        squares[c] = 0
-    whole = len(x) // ROWS * ROWS
-    for i in range(0, whole, ROWS):
-        for k in range(ROWS):
-            _prefetch(x, i + k)
+    mean[:] = 0
+    squares[:] = 0
+    for row in range(len(x)):
         for c in range(len(mean)):
-            mean[c] += (x[i, c] + x[i + 1, c]) + (x[i + 2, c] + x[i + 3, c])
-    for i in range(whole, len(x)):
-        for c in range(len(mean)):
-            mean[c] += x[i, c]
+            mean[c] += x[row, c]
     rows = x.dtype.type(len(x))
     for c in range(len(mean)):
         mean[c] /= rows
-    for i in range(0, whole, ROWS):
+    for row in range(len(x)):
         for c in range(len(mean)):
-            m = mean[c]
-            first = (x[i, c] - m) ** 2 + (x[i + 1, c] - m) ** 2
-            squares[c] += first + ((x[i + 2, c] - m) ** 2 + (x[i + 3, c] - m) ** 2)
-    for i in range(whole, len(x)):
-        for c in range(len(mean)):
-            squares[c] += (x[i, c] - mean[c]) ** 2
+            squares[c] += (x[row, c] - mean[c]) ** 2
 
 
 @njit(**INNER)
@@ -108,7 +82,6 @@ def batch_norm_statistics(x, mean, variance, scratch):
 @njit(**INNER)
 def _forward_rows(x, mean, factor, beta, y):
     for row in range(len(x)):
-        _prefetch(x, row)
         for c in range(len(mean)):
             y[row, c] = (x[row, c] - mean[c]) * factor[c] + beta[c]
 
@@ -133,24 +106,12 @@ def batch_norm_forward(x, mean, variance, gamma, beta, y, epsilon):
 @njit(**INNER)
 def _sum_gradients(x, dy, mean, total, product):
     """Write ``Σ dy`` and ``Σ dy·(x − mean)`` of some rows."""
-    for c in range(len(mean)):
-        total[c] = 0
-        product[c] = 0
-    whole = len(x) // ROWS * ROWS
-    for i in range(0, whole, ROWS):
-        for k in range(ROWS):
-            _prefetch(x, i + k)
-            _prefetch(dy, i + k)
+    total[:] = 0
+    product[:] = 0
+    for row in range(len(x)):
         for c in range(len(mean)):
-            m = mean[c]
-            total[c] += (dy[i, c] + dy[i + 1, c]) + (dy[i + 2, c] + dy[i + 3, c])
-            first = dy[i, c] * (x[i, c] - m) + dy[i + 1, c] * (x[i + 1, c] - m)
-            second = dy[i + 2, c] * (x[i + 2, c] - m) + dy[i + 3, c] * (x[i + 3, c] - m)
-            product[c] += first + second
-    for i in range(whole, len(x)):
-        for c in range(len(mean)):
-            total[c] += dy[i, c]
-            product[c] += dy[i, c] * (x[i, c] - mean[c])
+            total[c] += dy[row, c]
+            product[c] += dy[row, c] * (x[row, c] - mean[c])
 
 
 @njit(**INNER)
@@ -164,8 +125,6 @@ def _add_chunks(partial, total):
 @njit(**INNER)
 def _input_gradient(x, dy, dx, mean, of_dy, of_x, constant):
     for row in range(len(x)):
-        _prefetch(x, row)
-        _prefetch(dy, row)
         for c in range(len(mean)):
             dx[row, c] = of_dy[c] * dy[row, c] + (of_x[c] * (x[row, c] - mean[c]) + constant[c])
 
