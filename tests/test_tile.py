@@ -12,8 +12,11 @@ from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
 from convlib.kernels.cpu.tile import (
     ROWS,
+    prefetch,
     tile_add_runs,
     tile_fma,
+    tile_fma_sliding,
+    tile_fma_windows,
     tile_fma_won,
     tile_load,
     tile_pool,
@@ -37,6 +40,7 @@ class Operations(NamedTuple):
     product: Callable
     add_runs: Callable
     scatter: Callable
+    sliding: Callable
     won: Callable
     pool: Callable
 
@@ -76,6 +80,12 @@ def operations(columns):
         tile_scatter(tile_load(tile_zero(x, 3, columns), x, 0, width), y, 1, offsets, factor, count)
 
     @numba.njit
+    def sliding(x, step, w, down, y, width):
+        acc = tile_load(tile_zero(x, 4, columns), y, 0, width)
+        acc = tile_fma_sliding(acc, x, 2, step, w, 5, down, 3)
+        tile_store(acc, y, 0, width, 4, width)
+
+    @numba.njit
     def won(x, offsets, dy, code, channels, place, y, width):
         acc = tile_load(tile_zero(dy, 3, columns), y, 0, width)
         acc = tile_fma_won(acc, x, offsets, 1, dy, code, 2, channels, place)
@@ -86,7 +96,7 @@ def operations(columns):
         acc = tile_load(tile_zero(x, 3, columns), x, place * 3 * stride, stride)
         tile_pool(acc, y, code, 1, stride, rows, channels, place, 255)
 
-    return Operations(store, zero, rows_of, product, add_runs, scatter, won, pool)
+    return Operations(store, zero, rows_of, product, add_runs, scatter, sliding, won, pool)
 
 
 @pytest.fixture(scope="module", params=COLUMNS)
@@ -168,6 +178,65 @@ def test_multiples_of_rows_are_scattered_to_runs(compiled, dtype):
         for row, offset in enumerate(offsets):
             expected[1 + offset :][:count] += 2 * x[row, :count]
         np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_of_a_kernel_slides_along_windows(compiled, dtype):
+    columns, run = compiled
+    width = columns * tile.lanes(np.dtype(dtype))
+    for step, down in [(width, width), (width + 3, 5), (1, -2)]:
+        x, w = numbers(dtype, 2 + 5 * step + width), numbers(dtype, 5 + 3 * width + 10)
+        start = numbers(dtype, 4, width)
+        y = start.copy()
+        run.sliding(x, step, w, down, y.reshape(-1), width)
+        expected = start.copy()
+        for window, tap in np.ndindex(4, 3):
+            pixel, weights = 2 + (window + tap) * step, 5 + tap * down
+            expected[window] += x[pixel:][:width] * w[weights:][:width]
+        np.testing.assert_array_equal(y, expected)
+
+
+@numba.njit
+def _add_three_windows(x, runs, steps, dy, y, channels):
+    width = vector_lanes(x)
+    acc = tile_load(tile_zero(x, 5, 1), y, 0, width)
+    acc = tile_fma_windows(acc, x, runs, 1, steps, dy, 2, 3, channels)
+    tile_store(acc, y, 0, width, 5, width)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("runs", [(0, 7), (9, 0, 3, 3)], ids=len)
+def test_products_of_windows_with_their_gradients_are_added(runs, dtype):
+    width, taps = tile.lanes(np.dtype(dtype)), 4 // len(runs)
+    across, down = width + 1, width + 2
+    for channels in (width, width - 1, 1):
+        x = np.full(10 + (2 + taps) * across + width, np.nan, dtype)
+        for run, place in np.ndindex(len(runs), 2 + taps):
+            first = 1 + runs[run] + place * across
+            x[first : first + channels] = numbers(dtype, channels) + place
+        dy, start = numbers(dtype, 2 + 3 * down), numbers(dtype, 5, width)
+        y = start.copy()
+        _add_three_windows(x, runs, (across, down), dy, y.reshape(-1), channels)
+        expected = start.copy()
+        for window in range(3):
+            gradient = dy[2 + window * down :][:channels]
+            expected[4, :channels] += gradient
+            for run, tap in np.ndindex(len(runs), taps):
+                pixel = 1 + runs[run] + (window + tap) * across
+                expected[run * taps + tap, :channels] += x[pixel:][:channels] * gradient
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_what_is_fetched_ahead_may_lie_anywhere():
+    @numba.njit
+    def fetch(x, place):
+        prefetch(x, place, 0)
+        prefetch(x, place, 1)
+
+    x = np.arange(3.0)
+    for place in (0, -5, 1 << 40):
+        fetch(x, place)
+    np.testing.assert_array_equal(x, [0, 1, 2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

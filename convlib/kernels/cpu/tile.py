@@ -1268,3 +1268,103 @@ def tile_prefetch(typing_context, like, x, first):
         return context.get_dummy_value()
 
     return types.void(like, x, first), code
+
+@intrinsic(prefer_literal=True)
+def tile_fma_sliding(typing_context, acc, x, first, step, w, start, down, taps):
+    """Slide a row of a kernel along x, lane by lane: each row of the tile is one window.
+
+    ``acc[r] + Σ_t x[first + (r + t)·step : ... + width] · w[start + t·down : ... + width]`` for so
+    many taps, a literal. What neighbouring windows share of x is loaded once.
+    """
+    tile, count = acc, taps.literal_value
+
+    def code(context, builder, signature, arguments):
+        result, x_array, x_first, x_step, w_array, w_start, w_step, _ = arguments
+        for column in range(tile.columns):
+            right = _integer(column * tile.lanes)
+            weights = []
+            for tap in range(count):
+                below = builder.mul(w_step, _integer(tap))
+                address = _pointer(context, builder, w, w_array, w_start, below, right)
+                weights.append(_load_vector(builder, tile, address))
+            for place in range(tile.rows + count - 1):
+                along = builder.mul(x_step, _integer(place))
+                address = _pointer(context, builder, x, x_array, x_first, along, right)
+                numbers = _load_vector(builder, tile, address)
+                for tap in range(count):
+                    row = place - tap
+                    if 0 <= row < tile.rows:
+                        index = row * tile.columns + column
+                        entry = builder.extract_value(result, index)
+                        entry = _multiply_add(builder, tile, numbers, weights[tap], entry)
+                        result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, first, step, w, start, down, taps), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_fma_windows(typing_context, acc, x, runs, first, steps, dy, start, windows, channels):
+    """Add the products of neighbouring windows with their gradients, and these gradients.
+
+    ``acc[i·t + j] + Σ_r x[runs[i] + first + (r + j)·across + o] · dy[start + r·down + o]`` for the
+    literal number of windows r and channels o < channels; ``acc[-1] + Σ_r dy[...]``. The tile has
+    t rows for each of the runs, and ``steps`` is ``(across, down)``. What neighbouring windows
+    share of x is loaded once.
+    """
+    tile, count = acc, windows.literal_value
+    taps = (tile.rows - 1) // len(runs)
+
+    def code(context, builder, signature, arguments):
+        result, x_array, starts, x_first, step, dy_array, dy_start, _, channel_count = arguments
+        across, down = (builder.extract_value(step, i) for i in (0, 1))
+        mask = _masks(builder, tile, channel_count)[0]
+        gradients = []
+        for window in range(count):
+            below = builder.mul(down, _integer(window))
+            address = _pointer(context, builder, dy, dy_array, dy_start, below)
+            gradients.append(_masked_load(builder, tile.vector, address, mask))
+            total = builder.extract_value(result, tile.rows - 1)
+            total = builder.fadd(total, gradients[-1])
+            result = builder.insert_value(result, total, tile.rows - 1)
+        for place in range(count + taps - 1):
+            along = builder.mul(across, _integer(place))
+            for run in range(len(runs)):
+                offset = builder.extract_value(starts, run)
+                address = _pointer(context, builder, x, x_array, offset, x_first, along)
+                numbers = _masked_load(builder, tile.vector, address, mask)
+                for tap in range(taps):
+                    if 0 <= place - tap < count:
+                        index = run * taps + tap
+                        entry = builder.extract_value(result, index)
+                        gradient = gradients[place - tap]
+                        entry = _multiply_add(builder, tile, numbers, gradient, entry)
+                        result = builder.insert_value(result, entry, index)
+        return result
+
+    return tile(acc, x, runs, first, steps, dy, start, windows, channels), code
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typing_context, x, place, is_written):
+    """Ask for the cache line of ``x[place]``, to be read or, a literal, written.
+
+    Nothing is read or written, so the place may lie outside the array.
+    """
+    how = int(is_written.literal_value)
+
+    def code(context, builder, signature, arguments):
+        array, start, _ = arguments
+        address = _pointer(context, builder, x, array, start)
+        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]),
+            "llvm.prefetch.p0",
+        )
+        # Into the second-level cache, for data.
+        hint = [integer(how), integer(2), integer(1)]
+        builder.call(function, [builder.bitcast(address, byte), *hint])
+        return context.get_dummy_value()
+
+    return types.void(x, place, is_written), code
