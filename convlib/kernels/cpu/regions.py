@@ -28,12 +28,13 @@ from convlib.kernels.cpu.tile import ROWS_FOR, columns_of_tile, lanes
 SMALL = 1 << 18  # multiply-adds that are done before a second core has begun
 
 
-def _record(*names):
+def record(*names):
+    """Return the type of a record of integers."""
     return np.dtype([(name, np.int64) for name in names], align=True)
 
 
 # Places are counted in elements of the arrays, weights in terms of the sum (rows of a panel).
-REGION = _record(
+REGION = record(
     "first_tile",  # how many tiles the regions before this one have
     "rows",  # windows of one image, down and across
     "columns",
@@ -53,7 +54,7 @@ REGION = _record(
     "weights_across",
 )
 
-LAYOUT = _record(
+LAYOUT = record(
     "images",
     "source_image",  # from an image of x to the next, and likewise in y
     "target_image",
@@ -86,7 +87,7 @@ class Plan:
     multiply_adds: int
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """Outputs along one axis that see the same part of the kernel."""
 
     first: int
@@ -99,9 +100,11 @@ class _Span(NamedTuple):
     tap_step: int  # from what is under an element to what is under the next
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
+    """All that is to know of a convolution along one axis."""
+
     order: list[int]  # the kernel's elements along this axis, as panels have them
-    spans: list[_Span]
+    spans: list[Span]
 
 
 def _spans(outputs, step, sees):
@@ -116,7 +119,7 @@ def _spans(outputs, step, sees):
             if part != previous:
                 tap_step = seen[1][1] - source if len(seen) > 1 else 1
                 tap = part[0] if part else 0
-                spans.append(_Span(output, step, 1, source, 0, tap, len(part), tap_step))
+                spans.append(Span(output, step, 1, source, 0, tap, len(part), tap_step))
                 previous = part
             else:
                 span = spans[-1]
@@ -126,16 +129,18 @@ def _spans(outputs, step, sees):
 
 
 @lru_cache(maxsize=1024)
-def _forward_axis(size, outputs, taps, stride, dilation, before):
+def forward_axis(size, outputs, taps, stride, dilation, before):
+    """Return the axis on which pixels of y are the outputs, and x has ``size`` pixels."""
+
     def sees(output):
         sources = [(tap, output * stride + tap * dilation - before) for tap in range(taps)]
         return [(tap, source) for tap, source in sources if 0 <= source < size]
 
-    return _Axis(list(range(taps)), _spans(outputs, 1, sees))
+    return Axis(list(range(taps)), _spans(outputs, 1, sees))
 
 
 @lru_cache(maxsize=1024)
-def _backward_axis(size, outputs, taps, stride, dilation, before):
+def backward_axis(size, outputs, taps, stride, dilation, before):
     """Return the axis on which pixels of dx are the outputs, and dy has ``size`` pixels."""
     order = sorted(range(taps), key=lambda tap: (tap * dilation % stride, -tap))
 
@@ -150,7 +155,7 @@ def _backward_axis(size, outputs, taps, stride, dilation, before):
             if remainder == 0 and 0 <= source < size
         ]
 
-    return _Axis(order, _spans(outputs, stride, sees))
+    return Axis(order, _spans(outputs, stride, sees))
 
 
 def _region(down, across, source_shape, target_shape, groups, kernel_columns):
@@ -227,7 +232,7 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
 def forward_plan(x_shape, w_shape, y_shape, strides, padding, dilation, groups, dtype):
     """Return the plan of a convolution of x that gives y."""
     axes = [
-        _forward_axis(
+        forward_axis(
             x_shape[1 + i], y_shape[1 + i], w_shape[i], strides[i], dilation[i], padding[i][0]
         )
         for i in (0, 1)
@@ -239,7 +244,7 @@ def forward_plan(x_shape, w_shape, y_shape, strides, padding, dilation, groups, 
 def backward_input_plan(dy_shape, w_shape, dx_shape, strides, padding, dilation, groups, dtype):
     """Return the plan of the correlation of dy that gives dx."""
     axes = [
-        _backward_axis(
+        backward_axis(
             dy_shape[1 + i], dx_shape[1 + i], w_shape[i], strides[i], dilation[i], padding[i][0]
         )
         for i in (0, 1)
