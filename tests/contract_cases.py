@@ -531,6 +531,41 @@ CONVOLUTIONS = [
     ),
 ]
 
+# One filter for each channel, in rows that are long enough for tiles of neighbouring windows, and
+# some that are just too short.
+DEPTHWISE = [
+    # label, x, kernel, options
+    ("rows of whole tiles", (2, 5, 14, 16), (3, 3), {}),
+    ("rows of tiles same", (2, 6, 21, 35), (3, 3), {"padding": "same"}),
+    ("rows of one tile", (1, 5, 8, 40), (3, 3), {"padding": "same"}),
+    ("rows below a tile", (1, 5, 7, 17), (3, 3), {"padding": "same"}),
+    ("long rows", (3, 4, 71, 33), (3, 3), {"padding": "same"}),
+    ("few channels in long rows", (2, 4, 40, 3), (3, 3), {"padding": "same"}),
+    ("tiles stride 2", (2, 9, 29, 20), (3, 3), {"padding": "same", "strides": (2, 2)}),
+    ("tiles stride 3 and 2", (2, 11, 31, 17), (4, 3), {"strides": (3, 2)}),
+    ("tiles 5x5", (2, 9, 17, 18), (5, 5), {"padding": "same"}),
+    ("tiles 2x6", (2, 6, 19, 16), (2, 6), {"padding": ((0, 1), (2, 4))}),
+    ("tiles 7x1", (2, 9, 9, 16), (7, 1), {"padding": "same"}),
+    ("tiles dilated", (2, 9, 22, 19), (3, 3), {"padding": "same", "dilation": (2, 2)}),
+    (
+        "tiles dilated as far as strided",
+        (2, 9, 29, 16),
+        (3, 3),
+        {"padding": ((1, 2), (3, 2)), "dilation": (2, 2), "strides": (2, 2)},
+    ),
+    (
+        "tiles dilated and strided",
+        (2, 13, 30, 21),
+        (3, 4),
+        {"padding": ((4, 3), (1, 5)), "dilation": (3, 2), "strides": (2, 3)},
+    ),
+    ("tiles without bias", (2, 5, 14, 16), (3, 3), {"b": None, "padding": "same"}),
+    ("tiles beside windows of padding", (1, 3, 9, 16), (2, 2), {"padding": ((3, 3), (9, 9))}),
+    ("many rows", (37, 15, 13, 17), (3, 3), {"padding": "same"}),
+    ("many rows stride 2", (37, 15, 27, 33), (3, 3), {"padding": "same", "strides": (2, 2)}),
+    ("many channels", (37, 4, 3, 150), (3, 3), {"padding": "same"}),
+]
+
 # Where NaN is, exactly: planted at one element, it must reach what is computed from it, only that.
 _SMALL = {"x": (2, 6, 7, 5), "w": (3, 3, 5, 18)}
 
@@ -573,9 +608,14 @@ def _depthwise_cases():
     yield from _depthwise_conv2d("NaN in x", x, w, padding="same", x=_planted("x", *x))
     yield from _depthwise_conv2d("NaN in w", x, w, w=_planted("w", *w))
     yield from _depthwise_conv2d("NaN in dy", x, w, dy=_planted("dy", 2, 4, 5, 10))
+    x, w = (2, 6, 17, 20), (3, 3, 20, 1)
+    yield from _depthwise_conv2d("NaN in x of tiles", x, w, padding="same", x=_planted("x", *x))
+    yield from _depthwise_conv2d("NaN in dy of tiles", x, w, dy=_planted("dy", 2, 4, 15, 20))
     for channels, multiplier in ((16, 1), (32, 1), (64, 1), (17, 1), (33, 4), (16, 5), (1, 32)):
         label = f"channels {channels} times {multiplier}"
         yield from _depthwise_conv2d(label, (2, 4, 5, channels), (3, 3, channels, multiplier))
+    for label, x, kernel, options in DEPTHWISE:
+        yield from _depthwise_conv2d(label, x, (*kernel, x[3], 1), **options)
 
 
 def _im2col_cases():
