@@ -539,6 +539,7 @@ DEPTHWISE = [
     ("rows of tiles same", (2, 6, 21, 35), (3, 3), {"padding": "same"}),
     ("rows of one tile", (1, 5, 8, 40), (3, 3), {"padding": "same"}),
     ("rows below a tile", (1, 5, 7, 17), (3, 3), {"padding": "same"}),
+    ("two rows of tiles", (3, 2, 9, 16), (3, 3), {"padding": "same"}),
     ("long rows", (3, 4, 71, 33), (3, 3), {"padding": "same"}),
     ("few channels in long rows", (2, 4, 40, 3), (3, 3), {"padding": "same"}),
     ("tiles stride 2", (2, 9, 29, 20), (3, 3), {"padding": "same", "strides": (2, 2)}),

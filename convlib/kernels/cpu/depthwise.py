@@ -119,7 +119,7 @@ def _walk(axis, source_shape, kernel_size, target_shape, strides, padding, dilat
             strides[i],
             dilation[i],
             padding[i][0],
-        )  # fmt: skip
+        )
         for i in (0, 1)
     )
     source_row, target_row = width * channels, target_shape[2] * channels
@@ -401,6 +401,8 @@ def _sum_rows(x, dy, source, target, count, row, spans, lists, layout, mine, tot
 @njit
 def _alike(rows, place, most):
     """Return how many rows from a place on see the same rows of the kernel, at most so many."""
+    if rows[place].taps == 0:  # these see nothing, and stand at no place in x
+        return 1
     count = 1
     while count < min(most, len(rows) - place):
         row, other = rows[place], rows[place + count]
