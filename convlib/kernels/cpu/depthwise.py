@@ -44,7 +44,7 @@ from convlib.kernels.cpu.conv2d import (
     conv2d_forward,
 )
 from convlib.kernels.cpu.regions import backward_axis, forward_axis, record
-from convlib.kernels.cpu.tasks import TASKS, chunk_range
+from convlib.kernels.cpu.tasks import HELPER, PARALLEL, TASKS, chunk_range
 from convlib.kernels.cpu.tile import (
     lanes,
     prefetch,
@@ -171,7 +171,7 @@ def _weights(order, span, size):
     return first * size, (second - first) * size
 
 
-@njit
+@njit(**HELPER)
 def _fetch_ahead(x, place, lines, line, is_written):
     """Prefetch lines from a place on; return the place behind them."""
     for _ in range(lines):
@@ -183,7 +183,7 @@ def _fetch_ahead(x, place, lines, line, is_written):
     return place
 
 
-@njit
+@njit(**HELPER)
 def _correlate_tile(x, w, b, y, source, target, row, span, channel):
     """Compute neighbouring windows, of one whole vector of channels."""
     if len(b):
@@ -206,7 +206,7 @@ def _correlate_tile(x, w, b, y, source, target, row, span, channel):
     tile_store(acc, y, target, span.target_step, WINDOWS, vector_lanes(x))
 
 
-@njit
+@njit(**HELPER)
 def _correlate_window(x, w, b, y, source, target, row, span, channel, channels):
     """Compute one window, of a vector of channels that may be cut off."""
     if len(b):
@@ -223,7 +223,7 @@ def _correlate_window(x, w, b, y, source, target, row, span, channel, channels):
     tile_store(acc, y, target, 0, 1, channels)
 
 
-@njit
+@njit(**HELPER)
 def _correlate_row(x, w, b, y, source, target, row, spans, layout):
     """Compute a row of y."""
     width, channels, line = vector_lanes(x), layout.channels, layout.line
@@ -249,7 +249,7 @@ def _correlate_row(x, w, b, y, source, target, row, spans, layout):
                     _correlate_window(x, w, b, y, first + c, output + c, row, span, c, channels - c)
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _correlate(x, w, b, y, rows, spans, layouts, tasks):
     for index in prange(tasks):
         layout = layouts[0]
@@ -298,7 +298,7 @@ def depthwise_conv2d_backward_input(dy, w, dx, strides, padding, dilation, scrat
     _correlate_images(walk, dy, w, None, dx)
 
 
-@njit
+@njit(**HELPER)
 def _list_elements(row, span, places, terms, spare):
     """List the kernel's elements that a row's windows see; return how many.
 
@@ -317,7 +317,7 @@ def _list_elements(row, span, places, terms, spare):
     return count
 
 
-@njit
+@njit(**HELPER)
 def _add_windows(acc, x, dy, source, target, windows, span, seen, channels):
     """Add the products of neighbouring windows to a tile of dw, of a whole vector of channels."""
     whole, done = vector_lanes(x), 0
@@ -336,7 +336,7 @@ def _add_windows(acc, x, dy, source, target, windows, span, seen, channels):
     return acc
 
 
-@njit
+@njit(**HELPER)
 def _add_masked(acc, x, dy, source, target, windows, span, seen, channels, kept):
     """Do the same for the last vector of channels, which is cut off."""
     for _ in range(windows):
@@ -346,7 +346,7 @@ def _add_masked(acc, x, dy, source, target, windows, span, seen, channels, kept)
     return acc
 
 
-@njit
+@njit(**HELPER)
 def _add_block(
     x, dy, source, target, count, windows, span, places, terms, elements, layout, c, total, ahead
 ):
@@ -377,7 +377,7 @@ def _add_block(
     return ahead_x, ahead_y
 
 
-@njit
+@njit(**HELPER)
 def _sum_rows(x, dy, source, target, count, row, spans, lists, layout, mine, total):
     """Add some rows of dy that see the same rows of the kernel, for a range of channels."""
     channels = layout.channels
@@ -398,7 +398,7 @@ def _sum_rows(x, dy, source, target, count, row, spans, lists, layout, mine, tot
                 )  # fmt: skip
 
 
-@njit
+@njit(**HELPER)
 def _alike(rows, place, most):
     """Return how many rows from a place on see the same rows of the kernel, at most so many."""
     if rows[place].taps == 0:  # these see nothing, and stand at no place in x
@@ -412,7 +412,7 @@ def _alike(rows, place, most):
     return count
 
 
-@njit
+@njit(**HELPER)
 def _add_up(totals, first, total):
     """Write the sums of the chunks' totals from a place on, added in order."""
     for i in range(len(total)):
@@ -422,7 +422,7 @@ def _add_up(totals, first, total):
             total[i] += totals[chunk, first + i]
 
 
-@njit(cache=True, parallel=True)
+@njit(**PARALLEL)
 def _outer_products(x, dy, dw, db, rows, spans, layouts, splits, totals, lists):
     chunks = len(totals)
     for index in prange(chunks * splits):

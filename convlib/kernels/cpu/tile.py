@@ -194,6 +194,15 @@ def _compressed(builder, values, mask):
     return builder.call(function, [values, mask, ir.Constant(vector, None)])
 
 
+def _prefetch_line(builder, address, is_written, level):
+    """Ask for a cache line of data; level 3 stands for all caches, 2 for all but the first."""
+    byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+    function_type = ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    hints = integer(is_written), integer(level), integer(1)
+    builder.call(function, [builder.bitcast(address, byte), *hints])
+
+
 @intrinsic(prefer_literal=True)
 def tile_zero(typing_context, like, rows, columns):
     """Return a tile of zeros of the dtype of the array ``like``."""
@@ -1006,7 +1015,7 @@ def tile_fma_won_patch(typing_context, acc, x, start, down, across, dy, code, pl
             for v in range(3):
                 numbers = builder.select(is_lower, rows[u + 1][v], rows[u][v])
                 entry = builder.extract_value(result, 3 * u + v)
-                entry = _multiply_add(builder, tile, numbers, gradients, entry)
+                entry = multiply_add(builder, tile, numbers, gradients, entry)
                 result = builder.insert_value(result, entry, 3 * u + v)
         bias = builder.fadd(builder.extract_value(result, 9), gradients)
         return builder.insert_value(result, bias, 9)
@@ -1257,17 +1266,13 @@ def tile_prefetch(typing_context, like, x, first):
 
     def code(context, builder, signature, arguments):
         _, array, start = arguments
-        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
         for place in range(0, tile.columns * tile.lanes, line):
             address = _pointer(context, builder, x, array, start, _integer(place))
-            # To be read (0), to be kept in all caches (3), as data (1).
-            kind = integer(0), integer(3), integer(1)
-            builder.call(function, [builder.bitcast(address, byte), *kind])
+            _prefetch_line(builder, address, is_written=0, level=3)
         return context.get_dummy_value()
 
     return types.void(like, x, first), code
+
 
 @intrinsic(prefer_literal=True)
 def tile_fma_sliding(typing_context, acc, x, first, step, w, start, down, taps):
@@ -1296,7 +1301,7 @@ def tile_fma_sliding(typing_context, acc, x, first, step, w, start, down, taps):
                     if 0 <= row < tile.rows:
                         index = row * tile.columns + column
                         entry = builder.extract_value(result, index)
-                        entry = _multiply_add(builder, tile, numbers, weights[tap], entry)
+                        entry = multiply_add(builder, tile, numbers, weights[tap], entry)
                         result = builder.insert_value(result, entry, index)
         return result
 
@@ -1338,7 +1343,7 @@ def tile_fma_windows(typing_context, acc, x, runs, first, steps, dy, start, wind
                         index = run * taps + tap
                         entry = builder.extract_value(result, index)
                         gradient = gradients[place - tap]
-                        entry = _multiply_add(builder, tile, numbers, gradient, entry)
+                        entry = multiply_add(builder, tile, numbers, gradient, entry)
                         result = builder.insert_value(result, entry, index)
         return result
 
@@ -1356,15 +1361,7 @@ def prefetch(typing_context, x, place, is_written):
     def code(context, builder, signature, arguments):
         array, start, _ = arguments
         address = _pointer(context, builder, x, array, start)
-        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]),
-            "llvm.prefetch.p0",
-        )
-        # Into the second-level cache, for data.
-        hint = [integer(how), integer(2), integer(1)]
-        builder.call(function, [builder.bitcast(address, byte), *hint])
+        _prefetch_line(builder, address, how, level=2)
         return context.get_dummy_value()
 
     return types.void(x, place, is_written), code
