@@ -14,15 +14,21 @@ from convlib.kernels.cpu.tile import (
     ROWS,
     prefetch,
     tile_add_runs,
+    tile_append_winners,
     tile_fma,
     tile_fma_sliding,
     tile_fma_windows,
     tile_fma_won,
+    tile_fma_won_patch,
     tile_load,
+    tile_load_codes,
+    tile_load_part,
     tile_pool,
     tile_rows_of,
     tile_scatter,
+    tile_square,
     tile_store,
+    tile_transpose_lanes,
     tile_zero,
     vector_lanes,
 )
@@ -92,9 +98,9 @@ def operations(columns):
         tile_store(acc, y, 0, width, 3, width)
 
     @numba.njit
-    def pool(x, y, code, stride, rows, channels, place):
-        acc = tile_load(tile_zero(x, 3, columns), x, place * 3 * stride, stride)
-        tile_pool(acc, y, code, 1, stride, rows, channels, place, 255)
+    def pool(x, y, code, stride, windows, channels, place):
+        acc = tile_load(tile_zero(x, 6, columns), x, place * 3 * stride, stride)
+        tile_pool(acc, y, code, 1, stride, windows, channels, place, 255, 2)
 
     return Operations(store, zero, rows_of, product, add_runs, scatter, sliding, won, pool)
 
@@ -264,8 +270,10 @@ def test_the_first_largest_number_above_zero_wins(compiled, dtype):
     candidates[:, 0, 0] = nan, 5, nan, 6
     candidates[:, 1, 0] = 2, nan, 9, nan
     y, code = np.full(3 * stride + 1, nan, dtype), np.full(3 * stride + 1, 77, np.uint8)
-    for place in range(4):
-        run.pool(candidates.reshape(-1), y, code, stride, 2, width - 1, place)
+    # Two pixels of each window at a time.
+    rows = candidates.reshape(2, 2, 3, stride).transpose(0, 2, 1, 3).copy()
+    for place in (0, 2):
+        run.pool(rows.reshape(-1), y, code, stride, 2, width - 1, place)
     for row, channel in np.ndindex(3, stride):
         place = 1 + row * stride + channel
         if row == 2 or channel >= width - 1:  # beyond the part that was asked for
@@ -276,6 +284,61 @@ def test_the_first_largest_number_above_zero_wins(compiled, dtype):
         np.testing.assert_equal(y[place], best)
         winner = np.isnan(entries).argmax() if np.isnan(best) else entries.argmax()
         assert code[place] == (winner if best != 0 else 255)
+
+
+@numba.njit
+def list_winners_by_channel(dy, code, stride, rows, channels, keys, values, counts):
+    square, room = tile_square(dy), keys.shape[1]
+    gradients = tile_load_part(square, dy, 1, stride, rows, channels)
+    codes = tile_load_codes(square, code, 1, stride, rows, channels)
+    gradients, codes = tile_transpose_lanes(gradients), tile_transpose_lanes(codes)
+    tile_append_winners(gradients, codes, 100, 4, room, keys, values, counts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("missing", [(0, 0), (1, 3)])
+def test_winners_are_listed_by_channel(missing, dtype):
+    lanes = tile.lanes(np.dtype(dtype))
+    rows, channels, stride = lanes - missing[0], max(1, lanes - missing[1]), lanes + 3
+    dy = numbers(dtype, lanes * stride + 1)
+    code = np.random.default_rng(2).choice(np.array([0, 3, 255], np.uint8), dy.shape)
+    keys = np.full((lanes, lanes + 9), -1, f"i{dy.itemsize}")
+    values, counts = np.full(keys.shape, np.nan, dtype), np.full(lanes, 2)
+    list_winners_by_channel(dy, code, stride, rows, channels, keys, values, counts)
+    for channel in range(lanes):
+        places = [1 + row * stride + channel for row in range(rows)] if channel < channels else []
+        won = [(row, place) for row, place in enumerate(places) if code[place] != 255]
+        assert counts[channel] == 2 + len(won)
+        listed = slice(2, counts[channel])
+        assert keys[channel, listed].tolist() == [100 + 4 * row + code[p] for row, p in won]
+        assert values[channel, listed].tolist() == [dy[place] for _, place in won]
+
+
+@numba.njit
+def add_won_patch(x, start, down, across, dy, code, place, channels, total, width):
+    acc = tile_load(tile_zero(dy, 10, 1), total, 0, width)
+    acc = tile_fma_won_patch(acc, x, start, down, across, dy, code, place, channels)
+    tile_store(acc, total, 0, width, 10, width)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_lane_picks_the_patch_that_its_winner_saw(dtype):
+    lanes = tile.lanes(np.dtype(dtype))
+    x, dy, start = numbers(dtype, 60), numbers(dtype, lanes + 3), numbers(dtype, 10, lanes)
+    code = np.random.default_rng(3).choice(np.array([0, 1, 2, 3, 255], np.uint8), lanes + 3)
+    dy[code == 255] = np.nan
+    for channels in (lanes, 1):
+        total = start.copy()
+        add_won_patch(x, 5, 14, 3, dy, code, 3, channels, total.reshape(-1), lanes)
+        expected = start.copy()
+        for o in range(channels):
+            if code[3 + o] != 255:
+                i, j = divmod(code[3 + o], 2)
+                for u, v in np.ndindex(3, 3):
+                    number = x[5 + (i + u) * 14 + (j + v) * 3]
+                    expected[3 * u + v, o] += number * dy[3 + o]
+                expected[9, o] += dy[3 + o]
+        np.testing.assert_array_equal(total, expected)
 
 
 def test_a_tile_covers_the_channels_and_no_vector_more_than_it_must():
