@@ -33,7 +33,6 @@ from convlib.kernels.cpu.frames import (
     LARGEST_PARTIAL_SUM,
     TASKS,
     Plan,
-    add_chunks,
     fill_frame,
     forward_plan,
     frame_size,
@@ -330,13 +329,14 @@ def _sparse_params(
                 fill_frame(x, image, frame, framed)
                 first, source = 0, framed
             place = image * per_image * filters
-            _add_gradients(bias_total, dy, code, image * per_image, (image + 1) * per_image)
             for o in range(filters):
                 lane = o % vector_lanes(x)
                 if lane == 0:
                     _list_by_channel(
                         dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
                     )
+                for n in range(counts[lane]):
+                    bias_total[o] += gradients[lane, n]
                 _sum_winners(
                     *(total, o * tiling.terms, source, first + o // tiling.outputs * windows.group),
                     *(windows.run, runs, patches),
@@ -466,6 +466,16 @@ def _winner_requests(tasks, dy):
     )
 
 
+def _add_chunks(plan, totals, dw):
+    """Add the chunks' tiles, in order, to dw; return the rows behind it."""
+    terms, groups, outputs = plan.tiling.terms, plan.tiling.groups, plan.tiling.outputs
+    np.add.reduce(totals, 0, out=totals[0])
+    rows = totals[0].reshape(-1, row_length(plan))
+    by_group = rows[:terms].reshape(terms, groups, -1)
+    dw.reshape(terms, groups, outputs)[...] = by_group[:, :, :outputs]
+    return rows[terms:]
+
+
 def conv2d_relu_max_pool2d_backward_params(
     x, dy, code, dw, db, pool_size, strides, padding, dilation, groups, scratch
 ):
@@ -506,15 +516,14 @@ def conv2d_relu_max_pool2d_backward_params(
         _transpose_chunks(totals, dw.reshape(-1, filters))
     elif has_patches:
         _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
-        add_chunks(plan, totals, dw)
-        bias_totals = totals[:, dw.size // filters * row_length(plan) :][:, :filters]
+        bias_totals = _add_chunks(plan, totals, dw)[:1, :filters]
     else:
         pixels = pool_size[0] * pool_size[1]
         _dense_params[plan.tiling.columns](
             *(x, plans, pixels, pooling.pixels, pooling.elements, dy, code),
             *(totals, bias_totals, frames, starts),
         )
-        add_chunks(plan, totals, dw)
+        _add_chunks(plan, totals, dw)
     if db is not None:
         np.sum(bias_totals, 0, out=db)
 

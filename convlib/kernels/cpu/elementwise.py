@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from convlib.kernels.cpu.exponential import exponential, exponential_minus_one
-from convlib.kernels.cpu.tasks import INNER, PARALLEL, is_small
+from convlib.kernels.cpu.tasks import INNER, PARALLEL
 
 
 @njit(**INNER)
@@ -25,12 +25,8 @@ def _relu_forward_at(i, x, y, max_value, negative_slope, threshold):
 
 @njit(**PARALLEL)
 def _relu_forward(x, y, max_value, negative_slope, threshold):
-    if is_small(len(x)):
-        for i in range(len(x)):
-            _relu_forward_at(i, x, y, max_value, negative_slope, threshold)
-    else:
-        for i in prange(len(x)):
-            _relu_forward_at(i, x, y, max_value, negative_slope, threshold)
+    for i in prange(len(x)):
+        _relu_forward_at(i, x, y, max_value, negative_slope, threshold)
 
 
 def relu_forward(x, y, max_value, negative_slope, threshold):
@@ -51,12 +47,8 @@ def _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold):
 
 @njit(**PARALLEL)
 def _relu_backward(x, dy, dx, max_value, negative_slope, threshold):
-    if is_small(len(x)):
-        for i in range(len(x)):
-            _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold)
-    else:
-        for i in prange(len(x)):
-            _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold)
+    for i in prange(len(x)):
+        _relu_backward_at(i, x, dy, dx, max_value, negative_slope, threshold)
 
 
 def relu_backward(x, dy, dx, max_value, negative_slope, threshold):
@@ -81,12 +73,8 @@ def _sigmoid_forward_at(i, x, y):
 
 @njit(**PARALLEL)
 def _sigmoid_forward(x, y):
-    if is_small(len(x)):
-        for i in range(len(x)):
-            _sigmoid_forward_at(i, x, y)
-    else:
-        for i in prange(len(x)):
-            _sigmoid_forward_at(i, x, y)
+    for i in prange(len(x)):
+        _sigmoid_forward_at(i, x, y)
 
 
 def sigmoid_forward(x, y):
@@ -101,12 +89,8 @@ def _sigmoid_backward_at(i, y, dy, dx):
 
 @njit(**PARALLEL)
 def _sigmoid_backward(y, dy, dx):
-    if is_small(len(y)):
-        for i in range(len(y)):
-            _sigmoid_backward_at(i, y, dy, dx)
-    else:
-        for i in prange(len(y)):
-            _sigmoid_backward_at(i, y, dy, dx)
+    for i in prange(len(y)):
+        _sigmoid_backward_at(i, y, dy, dx)
 
 
 def sigmoid_backward(y, dy, dx):
@@ -125,12 +109,8 @@ def _tanh_forward_at(i, x, y):
 
 @njit(**PARALLEL)
 def _tanh_forward(x, y):
-    if is_small(len(x)):
-        for i in range(len(x)):
-            _tanh_forward_at(i, x, y)
-    else:
-        for i in prange(len(x)):
-            _tanh_forward_at(i, x, y)
+    for i in prange(len(x)):
+        _tanh_forward_at(i, x, y)
 
 
 def tanh_forward(x, y):
@@ -145,12 +125,8 @@ def _tanh_backward_at(i, y, dy, dx):
 
 @njit(**PARALLEL)
 def _tanh_backward(y, dy, dx):
-    if is_small(len(y)):
-        for i in range(len(y)):
-            _tanh_backward_at(i, y, dy, dx)
-    else:
-        for i in prange(len(y)):
-            _tanh_backward_at(i, y, dy, dx)
+    for i in prange(len(y)):
+        _tanh_backward_at(i, y, dy, dx)
 
 
 def tanh_backward(y, dy, dx):
@@ -170,12 +146,8 @@ def _dropout_at(i, x, y, rate, scale, seed):
 
 @njit(**PARALLEL)
 def _dropout(x, y, rate, scale, seed):
-    if is_small(len(x)):
-        for i in range(len(x)):
-            _dropout_at(i, x, y, rate, scale, seed)
-    else:
-        for i in prange(len(x)):
-            _dropout_at(i, x, y, rate, scale, seed)
+    for i in prange(len(x)):
+        _dropout_at(i, x, y, rate, scale, seed)
 
 
 def dropout(x, y, rate, seed):

@@ -9,10 +9,9 @@ the sum reads it, and filled with zeros to whole vectors.
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from convlib.kernels.cpu.tasks import HELPER, PARALLEL
+from convlib.kernels.cpu.tasks import HELPER
 from convlib.kernels.cpu.tile import (
     ROWS,
     lanes,
@@ -170,28 +169,6 @@ def frame_size(plan):
     return plan.frame.framed_height * plan.frame.framed_width * plan.frame.channels
 
 
-@njit(**PARALLEL)
-def _add_chunks(totals, dw, groups, outputs, width):
-    """Add the chunks' sums in order: dw[k, group · outputs + o] = Σ totals[chunk, k, group, o]."""
-    filters = groups * outputs
-    for index in prange(len(dw) // filters):
-        k = np.int64(index)
-        for group in range(groups):
-            target = k * filters + group * outputs
-            source = (k * groups + group) * width
-            for o in range(outputs):
-                dw[target + o] = totals[0, source + o]
-            for chunk in range(1, len(totals)):
-                for o in range(outputs):
-                    dw[target + o] += totals[chunk, source + o]
-
-
 def row_length(plan):
     """Return how many numbers cover all output channels in whole tiles."""
     return plan.tiling.groups * plan.tiling.blocks * plan.tiling.width
-
-
-def add_chunks(plan, totals, dw):
-    """Write the sum of the chunks' tiles to dw."""
-    width = plan.tiling.blocks * plan.tiling.width
-    _add_chunks(totals, dw.reshape(-1), plan.tiling.groups, plan.tiling.outputs, width)

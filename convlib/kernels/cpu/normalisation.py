@@ -13,13 +13,14 @@ alone is computed once, which leaves one multiplication and one addition for eac
 
 import numpy as np
 from numba import njit, prange
+from numba.extending import register_jitable
 
 from convlib.kernels.cpu.tasks import INNER, PARALLEL, chunk_range, chunk_slice
 
 CHUNK = 1 << 15  # elements: 128 kB in float32
 
 
-@njit(**INNER)
+@register_jitable
 def _chunk_count(rows, channels):
     return max(1, min(rows, rows * channels // CHUNK))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from convlib.kernels.cpu.tasks import INNER, PARALLEL, is_small
+from convlib.kernels.cpu.tasks import INNER, PARALLEL
 
 
 @njit(**INNER)
@@ -16,12 +16,8 @@ def _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov):
 
 @njit(**PARALLEL)
 def _sgd(w, dw, velocity, learning_rate, momentum, nesterov):
-    if is_small(len(w)):
-        for i in range(len(w)):
-            _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov)
-    else:
-        for i in prange(len(w)):
-            _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov)
+    for i in prange(len(w)):
+        _sgd_at(i, w, dw, velocity, learning_rate, momentum, nesterov)
 
 
 def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
@@ -38,12 +34,8 @@ def _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon):
 
 @njit(**PARALLEL)
 def _rmsprop(w, dw, mean_square, learning_rate, rho, rest, epsilon):
-    if is_small(len(w)):
-        for i in range(len(w)):
-            _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon)
-    else:
-        for i in prange(len(w)):
-            _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon)
+    for i in prange(len(w)):
+        _rmsprop_at(i, w, dw, mean_square, learning_rate, rho, rest, epsilon)
 
 
 def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
@@ -63,12 +55,8 @@ def _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon):
 
 @njit(**PARALLEL)
 def _adam(w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon):
-    if is_small(len(w)):
-        for i in range(len(w)):
-            _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon)
-    else:
-        for i in prange(len(w)):
-            _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon)
+    for i in prange(len(w)):
+        _adam_at(i, w, dw, mean, mean_square, rate, rest_1, rest_2, epsilon)
 
 
 def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon, step):

@@ -1,9 +1,12 @@
-"""How work on long arrays is shared among threads.
+"""How work is shared among threads, and how kernels are compiled.
 
-To start a parallel loop takes some microseconds, in which one thread reads a hundred kilobytes. So
-a kernel that may be called with little to do has two loops, and asks `is_small` which one to take.
-Work that has to be cut by hand is cut into `task_count` tasks, whose number depends on the arrays
-alone, never on the number of threads.
+A parallel loop is cut by Numba, or by hand into `task_count` tasks, whose number depends on the
+arrays alone, never on the number of threads. To start one costs one or two microseconds.
+
+Compiling is what a reader waits for at first. LLVM optimises each function once for itself and once
+more within each function that calls it, and a parallel loop takes each integer as an argument. So a
+kernel is one loop nest that calls little, its integers come as one record, and it exists once for
+each shape of tiles, of which only those are compiled that are used.
 """
 
 import numpy as np
@@ -18,17 +21,13 @@ PARALLEL = {"cache": True, "parallel": True, "error_model": "numpy"}
 INNER = {
     "forceinline": True,
     "error_model": "numpy",
-    "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
 # Longer ones are called. Neither needs an entrance for Python.
-HELPER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
-
-@njit
-def is_small(elements):
-    """Whether one thread is done with so many elements before another has begun."""
-    return elements < SMALLEST_TASK
+HELPER = {
+    "error_model": "numpy",
+    "no_cfunc_wrapper": True,
+}
 
 
 @njit

@@ -44,6 +44,7 @@ import numpy as np
 from numba import njit, prange
 from numba.extending import intrinsic
 
+from convlib.kernels.cpu.panels import pack, pack_transposed
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     ROWS,
@@ -66,6 +67,7 @@ from convlib.kernels.cpu.tile import (
 
 CLIPPED = 255
 _NO_CODE = np.empty(0, np.uint8)
+_TURNED = np.arange(9)[::-1].copy()  # the kernel's elements, for the input gradient
 DIRECTLY = 0  # the m of a convolution that is better not taken this way
 FEWEST_TASKS = 8
 BLOCK_BYTES = 1 << 18  # of V and M together: several fit in a second-level cache
@@ -181,46 +183,20 @@ def transform(typing_context, operand, matrix, m):
     return result(operand, matrix, m), code
 
 
-@njit(**HELPER)
-def _weight(w, u, v, c, o, is_transposed):
-    """Return an element of the kernel, or of the flipped and transposed one."""
-    return w[2 - u, 2 - v, o, c] if is_transposed else w[u, v, c, o]
-
-
-@njit(**HELPER)
-def _copy_weights(w, c, first, is_transposed, geometry, weights, lane_count):
-    """Copy 3×3 weights for a vector of output channels, filled with zeros."""
-    count = min(lane_count, geometry.filters - first)
-    for u in range(3):
-        for v in range(3):
-            part = weights[(3 * u + v) * lane_count :]
-            for lane in range(count):
-                part[lane] = _weight(w, u, v, c, first + lane, is_transposed)
-            for lane in range(max(0, count), lane_count):
-                part[lane] = 0
-
-
 def _kernel_transform(m):
-    """Return the kernel that writes U (ξ, panel, channel, output channel), filled with zeros."""
+    """Return the kernel that writes U (ξ, panel, channel, output channel) from panels."""
     n = m + 2
 
     @njit(**PARALLEL)
-    def transform_kernel(w, is_transposed, geometries, transformed, memory):
-        flat = w.reshape(-1)
+    def transform_kernel(packed, geometries, transformed):
         for index in prange(geometries[0].panels * geometries[0].channels):
             item, geometry = np.int64(index), geometries[0]  # prange counts in uint64
-            lane_count, step = vector_lanes(w), geometry.u_step
+            lane_count, step = vector_lanes(packed), geometry.u_step
             block, c = divmod(item, geometry.channels)
-            weights = memory[numba.get_thread_id()]
+            across = geometry.channels * geometry.panel
             for lane in range(0, geometry.panel, lane_count):
-                o = block * geometry.panel + lane
-                if is_transposed or o + lane_count > geometry.filters:
-                    _copy_weights(w, c, o, is_transposed, geometry, weights, lane_count)
-                    source, start, across = weights, 0, lane_count
-                else:
-                    across = geometry.channels * geometry.filters
-                    source, start = flat, c * geometry.filters + o
-                g = tile_load_grid(tile_zero(w, 3, 3), source, start, 3 * across, across)
+                start = (9 * block * geometry.channels + c) * geometry.panel + lane
+                g = tile_load_grid(tile_zero(packed, 3, 3), packed, start, 3 * across, across)
                 columns = tile_exchange(transform(g, 1, m))
                 kernel = tile_exchange(transform(columns, 1, m))
                 target = item * geometry.panel + lane
@@ -379,6 +355,7 @@ def _requests(geometry, dtype):
     n = geometry.outputs_across + 2
     threads = numba.get_num_threads()
     return (
+        ((9 * geometry.channels * geometry.panels * geometry.panel,), dtype),
         ((n * n * geometry.u_step,), dtype),
         ((threads, geometry.block * n * n * geometry.v_step), dtype),
         ((threads, geometry.block * n * n * geometry.m_step), dtype),
@@ -388,9 +365,14 @@ def _requests(geometry, dtype):
 
 
 def _run(geometry, geometries, x, w, b, y, code, is_transposed, is_rectified, pools, scratch):
-    u, v, product, memory, finite = scratch.take(*_requests(geometry, x.dtype))
-    _transform_kernel[geometry.outputs_across](w, is_transposed, geometries, u, memory)
-    b = w.reshape(-1)[:0] if b is None else b
+    packed, u, v, product, memory, finite = scratch.take(*_requests(geometry, x.dtype))
+    w = w.reshape(-1)
+    if is_transposed:
+        pack_transposed(w, 1, geometry.channels, _TURNED, geometry.panel, packed)
+    else:
+        pack(w, 1, 9 * geometry.channels, geometry.panel, packed)
+    _transform_kernel[geometry.outputs_across](packed, geometries, u)
+    b = w[:0] if b is None else b
     _convolve[geometry.outputs_across, geometry.columns, pools](
         *(x.reshape(-1), is_rectified, geometries, u, b),
         *(y.reshape(-1), code, v, product, memory, finite),
