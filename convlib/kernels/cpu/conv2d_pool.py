@@ -1,23 +1,30 @@
 """Convolution, ReLU and max-pooling in one pass, and the sparse way back.
 
 Forward: ``y[p, o] = max(0, max_q b[o] + Σ_k x[start(p, q) + place(k)] · w[k, o])``: p runs over
-pooling windows, q over the pixels of one. A tile holds the sums of `ROWS` pooling windows at one q.
-As soon as it is complete it competes for the maxima, which lie in y, and a byte for each remembers
-the q that won, or `CLIPPED` if ReLU stops the gradient. The convolution's output is never stored,
-and pixels that pooling drops are not computed.
+pooling windows, q over the pixels of one. A tile holds the sums of all q of a few windows (or, for
+large windows, of one q at a time). When they are complete they compete in registers. The maximum
+is stored, and a byte that remembers the q that won, or `CLIPPED` if ReLU stops the gradient. The
+convolution's output is never stored, and pixels that pooling drops are not computed. With many
+channels, Winograd's way is faster and ends in the same competition (see `winograd`).
 
-Backward: of the pixels under a pooling window one has a gradient, or none. For each image and
-output channel o the winners are listed. One with gradient g, whose patch starts at s, contributes
+Backward: of the pixels under a pooling window one has a gradient, or none. One with gradient g,
+whose patch starts at s, contributes
 
     dw[k, o] += g · x[s + place(k)]        dx[s + place(k)] += g · w[k, o]
 
-along contiguous runs of k: a quarter of the dense work, less what was clipped. For dw a tile of
-sums stays in registers while the list is walked through; for dx a tile of weights does, and each
-winner adds a multiple of it to an image that stays in the cache.
+along contiguous runs of k: a quarter of the dense work, less what was clipped. No loop asks whether
+a pixel won, for the processor would guess wrong every other time; the winners are listed first, a
+vector of them at once. There are four ways through the lists, each with a few runs in registers:
 
-Where runs are shorter than a vector (one or three input channels) dw is a dense sum over q and p,
-in tiles of rows k and columns o, as in `conv2d`; the gradient that multiplies them is loaded
-where the code is q, and is zero elsewhere.
+* dw, with many input channels: one output channel's list after the other, a tile of its sums;
+* dw, with few (`PATCH_GEOMETRY`): no list, but each lane selects its winner's patch by its code;
+* dx, for `PATCH_GEOMETRY`: a tile is the 4×4 pixels under a pooling window, for one vector of
+  input channels; all that won there add their multiples of w to it;
+* dx in general: a tile of one output channel's weights, of which each winner adds a multiple to an
+  image that stays in the cache.
+
+Few input channels under another geometry are left to a dense sum over q and p in tiles of rows k
+and columns o, with gradients that are zero where the code is not q.
 """
 
 from functools import lru_cache

@@ -2,8 +2,7 @@
 
 A window is described by its first element and a handful of contiguous runs (`Windows`). Images with
 padding are copied, one at a time, into a frame of zeros that stays in the second-level cache; then
-there are no borders to treat. The kernel is packed once per call into panels, in the order in which
-the sum reads it, and filled with zeros to whole vectors.
+there are no borders to treat.
 """
 
 from functools import lru_cache

@@ -15,19 +15,12 @@ from numba import njit
 TASKS = 64
 SMALLEST_TASK = 16384  # elements
 
-# How such kernels are compiled, and how the functions that their loops call. Python's exception for
-# a division by zero would stand in the way of vector instructions, so division is NumPy's.
+# How kernels are compiled, and the functions that they call: short ones are copied into the caller,
+# longer ones are not. Python's exception for a division by zero would stand in the way of vector
+# instructions, so division is NumPy's. Nobody calls these functions from C.
 PARALLEL = {"cache": True, "parallel": True, "error_model": "numpy"}
-INNER = {
-    "forceinline": True,
-    "error_model": "numpy",
-    "no_cfunc_wrapper": True,
-}
-# Longer ones are called. Neither needs an entrance for Python.
-HELPER = {
-    "error_model": "numpy",
-    "no_cfunc_wrapper": True,
-}
+HELPER = {"error_model": "numpy", "no_cfunc_wrapper": True}
+INNER = {"forceinline": True, **HELPER}
 
 
 @njit
