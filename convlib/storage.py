@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -18,9 +19,11 @@ _DAMAGE = (
     NotImplementedError,
     OverflowError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,  # from a header that is no Python literal
     zipfile.BadZipFile,
     zlib.error,
 )

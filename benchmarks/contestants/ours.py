@@ -15,6 +15,7 @@ from convlib.callbacks import LambdaCallback
 from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
 from convlib.kernels.scratch import Scratch
+from convlib.plan import aligned_empty
 from convlib.utils import set_random_seed, to_categorical
 
 
@@ -168,6 +169,13 @@ def _copy(x, y):
         y[first:last] = x[first:last]
 
 
+def aligned(array: np.ndarray) -> np.ndarray:
+    """Return a copy that begins at a cache line, as a model's arrays do, and PyTorch's."""
+    copied = aligned_empty(array.shape, array.dtype)
+    copied[...] = array
+    return copied
+
+
 def convolution(direction: str, **layer):
     """Run one pass of a `Convolution`."""
     layer = Convolution(**layer)
@@ -180,7 +188,7 @@ def convolution(direction: str, **layer):
     b = random.standard_normal(layer.filters, np.float32)
     size = layer.output_size
     dy = random.standard_normal((layer.batch, size, size, layer.filters), np.float32)
-    y, dx, dw, db = (np.empty_like(array) for array in (dy, x, w, b))
+    x, w, b, dy, y, dx, dw, db = map(aligned, (x, w, b, dy, dy, x, w, b))
     arrays = {
         "forward": (x, w, b, y),
         "backward_input": (dy, w, dx),
@@ -198,16 +206,16 @@ def operation(kind: str, direction: str, shape: list[int]):
     """Run one pass of an operation that is all memory; return the bytes that have to move."""
     kernels, scratch = get_backend(), Scratch()
     random = np.random.default_rng(0)
-    x = random.standard_normal(shape, np.float32)
+    x = aligned(random.standard_normal(shape, np.float32))
     rows = x.reshape(-1, shape[-1])
     no_padding = ((0, 0), (0, 0))
 
     def pooling(name, size, strides):
         window = (size, size), (strides, strides), no_padding
         pooled = tuple((n - size) // strides + 1 for n in shape[1:3])
-        dy = random.standard_normal((shape[0], *pooled, shape[3]), np.float32)
-        y, dx = np.empty_like(dy), np.empty_like(x)
-        winners = [np.empty(dy.shape, np.uint8)] if name == "max_pool2d" else []
+        dy = aligned(random.standard_normal((shape[0], *pooled, shape[3]), np.float32))
+        y, dx = aligned(dy), aligned(x)
+        winners = [aligned(np.zeros(dy.shape, np.uint8))] if name == "max_pool2d" else []
         forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
         forward(x, y, *winners, *window)
         return {
@@ -216,16 +224,16 @@ def operation(kind: str, direction: str, shape: list[int]):
         }
 
     def relu():
-        y, bounds = np.empty_like(x), (np.inf, 0.0, 0.0)
-        dy, dx = random.standard_normal(shape, np.float32), np.empty_like(x)
+        y, bounds = aligned(x), (np.inf, 0.0, 0.0)
+        dy, dx = aligned(random.standard_normal(shape, np.float32)), aligned(x)
         return {
             "forward": (lambda: kernels.relu_forward(x, y, *bounds), [x, y]),
             "backward": (lambda: kernels.relu_backward(x, dy, dx, *bounds), [x, dy, dx]),
         }
 
     def softmax():
-        y, dx = np.empty_like(rows), np.empty_like(rows)
-        dy = random.standard_normal(rows.shape, np.float32)
+        y, dx = aligned(rows), aligned(rows)
+        dy = aligned(random.standard_normal(rows.shape, np.float32))
         kernels.softmax_forward(rows, y)
         return {
             "forward": (lambda: kernels.softmax_forward(rows, y), [rows, y]),
@@ -235,8 +243,8 @@ def operation(kind: str, direction: str, shape: list[int]):
     def batch_norm():
         mean, variance, dgamma, dbeta = (np.empty(shape[-1], np.float32) for _ in range(4))
         gamma, beta = np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)
-        y, dx = np.empty_like(rows), np.empty_like(rows)
-        dy = random.standard_normal(rows.shape, np.float32)
+        y, dx = aligned(rows), aligned(rows)
+        dy = aligned(random.standard_normal(rows.shape, np.float32))
 
         def forward():
             kernels.batch_norm_statistics(rows, mean, variance, scratch)

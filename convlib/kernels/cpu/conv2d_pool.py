@@ -43,9 +43,7 @@ from convlib.kernels.cpu.frames import (
     fill_frame,
     forward_plan,
     frame_size,
-    next_window,
     row_length,
-    window_at,
 )
 from convlib.kernels.cpu.panels import pack
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
@@ -100,7 +98,10 @@ class Pooling(NamedTuple):
     pixels: np.ndarray  # to the patch of each pixel, by its code; 0 for codes that mean none
     runs: np.ndarray  # from a patch's start to its contiguous runs
     elements: np.ndarray  # and to all its elements, the last one repeated to whole tiles
-    patches: np.ndarray  # from the first patch of an image to that of each window's each pixel
+    # From the first patch of an image to those of all windows and pixels: window by window, and in
+    # the order of forward's tiles, some pixels of all windows before the next, with spare windows.
+    patches: np.ndarray
+    places: np.ndarray
 
 
 def _pixels_at_once(pool_size):
@@ -112,9 +113,9 @@ def _pixels_at_once(pool_size):
 @lru_cache(maxsize=1024)
 def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, groups, dtype):
     """Return the convolution's plan with pooling windows as windows, its record, and offsets."""
-    pixels = _pixels_at_once(pool_size)
+    at_once = _pixels_at_once(pool_size)
     columns = columns_for(w_shape[3] // groups, dtype)
-    columns = max(c for c in (1, 2, 4) if c == 1 or c <= columns and c * pixels <= LARGEST_TILE)
+    columns = max(c for c in (1, 2, 4) if c == 1 or c <= columns and c * at_once <= LARGEST_TILE)
     windows, frame, tiling = forward_plan(
         x_shape, w_shape, pooled_size, strides, padding, dilation, groups, columns, dtype
     )
@@ -137,30 +138,13 @@ def _plan(x_shape, w_shape, pooled_size, pool_size, strides, padding, dilation, 
     starts = np.add.outer(
         np.arange(windows.rows) * row, np.arange(windows.columns) * windows.next_column
     )
-    patches = np.add.outer(starts.reshape(-1), pixels[: pool_size[0] * pool_size[1]]).reshape(-1)
+    patches = np.add.outer(starts.reshape(-1), pixels[: pool_size[0] * pool_size[1]])
+    places = np.pad(patches, ((0, LARGEST_TILE), (0, 0)), "edge")
+    places = places.reshape(len(places), -1, at_once).transpose(1, 0, 2)
+    elements = np.pad(elements, (0, spare), "edge")
     plan = Plan(windows, frame, tiling)
-    return (
-        plan,
-        record_of(plan),
-        Pooling(pixels, runs, np.pad(elements, (0, spare), "edge"), patches),
-    )
-
-
-@njit(**HELPER)
-def _list_windows(first, count, length, windows, patches, pixels, starts):
-    """List where the patches under some windows begin, ``pixels`` of a window side by side.
-
-    The windows' first so many pixels come first, ``length`` times, then their next, and so on.
-    Places behind the last window repeat it.
-    """
-    start, row, column = window_at(first, windows)
-    for window in range(length):
-        for q in range(0, len(patches), pixels):
-            place = q * length + window * pixels
-            for pixel in range(pixels):
-                starts[place + pixel] = start + patches[q + pixel]
-        if window < count - 1:
-            start, row, column = next_window(start, row, column, windows)
+    pooling = Pooling(pixels, runs, elements, patches.reshape(-1), places.reshape(-1).copy())
+    return plan, record_of(plan), pooling
 
 
 def _convolution_and_pooling(columns, pixels):
@@ -169,48 +153,48 @@ def _convolution_and_pooling(columns, pixels):
     rows = windows_in_tile * pixels
 
     @njit(**PARALLEL)
-    def convolve_and_pool(x, plans, patches, runs, panels, b, y, code, frames, lists):
-        for index in prange(len(lists)):
+    def convolve_and_pool(x, plans, places, runs, panels, b, y, code, frames):
+        for index in prange(len(frames)):
             windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
-            task, starts = np.int64(index), lists[index]  # prange counts in uint64
-            per_image, width = windows.rows * windows.columns, tiling.width
-            filters, framed = tiling.groups * tiling.outputs, frames[index]
-            # With frames a task takes one image after the other, without them windows of all.
-            total = tiling.images if tiling.is_framed else tiling.images * per_image
-            first, last = chunk_range(task, tiling.tasks, total)
-            step = 1 if tiling.is_framed else BLOCK
+            per_image, width, framed = windows.rows * windows.columns, tiling.width, frames[index]
+            filters, length = tiling.groups * tiling.outputs, per_image + LARGEST_TILE
             for element in range(len(framed)):
                 framed[element] = 0
-            for start in range(first, last, step):
-                source, place, count = x, start, min(last - start, step)
+            first, last = chunk_range(index, len(frames), tiling.images * tiling.parts)
+            for part in range(first, last):
+                image, number = divmod(part, tiling.parts)
+                source, origin = x, _first_patch(image, windows)
                 if tiling.is_framed:
-                    fill_frame(x, start, frame, framed)
-                    source, place, count = framed, start * per_image, per_image
-                listed = 0 if tiling.is_framed else start
-                length = count + windows_in_tile
-                _list_windows(listed, count, length, windows, patches, pixels, starts)
-                for panel in range(tiling.groups * tiling.blocks):
-                    group, block = divmod(panel, tiling.blocks)
-                    channel = group * tiling.outputs + block * width
-                    channels = min(width, tiling.outputs - block * width)
-                    for window in range(0, count, windows_in_tile):
-                        target = (place + window) * filters + channel
-                        for q in range(0, len(patches), pixels):
-                            if len(b):
-                                acc = tile_bias(b, channel, channels, rows, columns)
-                            else:
-                                acc = tile_zero(x, rows, columns)
-                            places = tile_offsets(starts, q * length + window * pixels, rows)
-                            weights = panel * tiling.terms * width
-                            for run in range(len(runs)):
-                                offset = group * windows.group + runs[run]
-                                for k in range(offset, offset + windows.run):
-                                    acc = tile_fma(acc, source, places, k, panels, weights)
-                                    weights += width
-                            some = count - window
-                            tile_pool(
-                                acc, y, code, target, filters, some, channels, q, CLIPPED, pixels
-                            )
+                    fill_frame(x, image, frame, framed)
+                    source, origin = framed, 0
+                tiles = chunk_range(number, tiling.parts, -(-per_image // windows_in_tile))
+                stop = min(per_image, tiles[1] * windows_in_tile)
+                for start in range(tiles[0] * windows_in_tile, stop, BLOCK):
+                    end = min(stop, start + BLOCK)
+                    for panel in range(tiling.groups * tiling.blocks):
+                        group, block = divmod(panel, tiling.blocks)
+                        channel = group * tiling.outputs + block * width
+                        channels = min(width, tiling.outputs - block * width)
+                        shift = origin + group * windows.group
+                        for window in range(start, end, windows_in_tile):
+                            target = (image * per_image + window) * filters + channel
+                            for q in range(0, len(places) // length, pixels):
+                                if len(b):
+                                    acc = tile_bias(b, channel, channels, rows, columns)
+                                else:
+                                    acc = tile_zero(x, rows, columns)
+                                patches = tile_offsets(places, q * length + window * pixels, rows)
+                                weights = panel * tiling.terms * width
+                                for run in range(len(runs)):
+                                    offset = shift + runs[run]
+                                    for k in range(offset, offset + windows.run):
+                                        acc = tile_fma(acc, source, patches, k, panels, weights)
+                                        weights += width
+                                some = end - window
+                                tile_pool(
+                                    acc, y, code, target, filters, some, channels, q, CLIPPED,
+                                    pixels,
+                                )  # fmt: skip
 
     return convolve_and_pool
 
@@ -236,20 +220,17 @@ def conv2d_relu_max_pool2d_forward(
     plan, plans, pooling = _plan(
         x.shape, w.shape, y.shape[1:3], pool_size, strides, padding, dilation, groups, x.dtype
     )
-    windows = plan.windows.rows * plan.windows.columns if plan.tiling.is_framed else BLOCK
-    tiling, patches = plan.tiling, pooling.pixels[: pool_size[0] * pool_size[1]]
-    panels, frames, lists = scratch.take(
+    tiling = plan.tiling
+    panels, frames = scratch.take(
         ((tiling.groups * tiling.blocks * tiling.terms * tiling.width,), x.dtype),
         ((tiling.tasks, frame_size(plan) if tiling.is_framed else 0), x.dtype),
-        ((tiling.tasks, (windows + LARGEST_TILE) * len(patches)), np.int64),
     )
     w = w.reshape(-1)
     pack(w, groups, tiling.terms, tiling.width, panels)
     b = w[:0] if b is None else b
-    outputs = y.reshape(-1), code.reshape(-1)
-    _convolve_and_pool(plan.tiling.columns, _pixels_at_once(pool_size))(
-        *(x.reshape(-1), plans, patches, pooling.runs, panels, b, *outputs),
-        *(frames, lists),
+    _convolve_and_pool(tiling.columns, _pixels_at_once(pool_size))(
+        *(x.reshape(-1), plans, pooling.places, pooling.runs, panels, b),
+        *(y.reshape(-1), code.reshape(-1), frames),
     )
 
 
@@ -370,9 +351,7 @@ def _dense_sum(rows, columns):
     """Return the kernel that sums tiles of so many elements of dw × vectors of channels."""
 
     @njit(**PARALLEL)
-    def dense_sum(
-        x, plans, pixels, patches, elements, dy, code, totals, bias_totals, frames, starts
-    ):
+    def dense_sum(x, plans, patches, elements, dy, code, totals, bias_totals, frames):
         for index in prange(len(totals)):
             windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
             per_image, width = windows.rows * windows.columns, tiling.width
@@ -384,7 +363,7 @@ def _dense_sum(rows, columns):
                 bias_total[o] = 0
             for element in range(len(framed)):
                 framed[element] = 0
-            _list_windows(0, per_image, per_image, windows, patches[:1], 1, starts[index])
+            pixels = len(patches) // per_image
             for image in range(*chunk_range(index, len(totals), tiling.images)):
                 _add_gradients(bias_total, dy, code, image * per_image, (image + 1) * per_image)
                 first, source = _first_patch(image, windows), x
@@ -403,7 +382,7 @@ def _dense_sum(rows, columns):
                         for window in range(per_image):
                             gradient = (image * per_image + window) * filters + channel
                             for q in range(pixels):
-                                patch = shift + starts[index, window] + patches[q]
+                                patch = shift + patches[window * pixels + q]
                                 acc = tile_fma_won(
                                     acc, source, places, patch, dy, code, gradient, channels, q
                                 )
@@ -506,12 +485,10 @@ def conv2d_relu_max_pool2d_backward_params(
         size = len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
-    room = dy.shape[1] * dy.shape[2]
-    totals, bias_totals, frames, starts, *lists = scratch.take(
+    totals, bias_totals, frames, *lists = scratch.take(
         ((chunks, size), x.dtype),
         ((chunks, filters), x.dtype),
         ((chunks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
-        ((chunks, 0 if is_sparse or has_patches else room), np.int64),
         *_winner_requests(chunks, dy),
     )
     x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
@@ -525,10 +502,9 @@ def conv2d_relu_max_pool2d_backward_params(
         _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
         bias_totals = _add_chunks(plan, totals, dw)[:1, :filters]
     else:
-        pixels = pool_size[0] * pool_size[1]
         _dense_params[plan.tiling.columns](
-            *(x, plans, pixels, pooling.pixels, pooling.elements, dy, code),
-            *(totals, bias_totals, frames, starts),
+            *(x, plans, pooling.patches, pooling.elements, dy, code),
+            *(totals, bias_totals, frames),
         )
         _add_chunks(plan, totals, dw)
     if db is not None:

@@ -12,7 +12,6 @@ from numba import njit
 
 from convlib.kernels.cpu.tasks import HELPER
 from convlib.kernels.cpu.tile import (
-    ROWS,
     lanes,
 )
 
@@ -54,6 +53,7 @@ class Tiling(NamedTuple):
 
     images: int
     is_framed: int
+    parts: int  # of an image, for few images
     tasks: int
     terms: int  # length of the sum over k
     groups: int
@@ -98,12 +98,13 @@ def _plan(
         group=channels // groups,
     )
     width = columns * lanes(dtype)
+    # A frame is filled for a whole image; else few images are cut so that there is enough to share.
+    parts = 1 if is_framed else max(1, TASKS // (2 * max(images, 1)))
     tiling = Tiling(
         images=images,
         is_framed=int(is_framed),
-        tasks=min(
-            TASKS, images if is_framed else -(-images * windows_down * windows_across // (4 * ROWS))
-        ),
+        parts=parts,
+        tasks=min(TASKS, images * parts),
         terms=kernel_size[0] * kernel_size[1] * channels // groups,
         groups=groups,
         outputs=outputs,
@@ -126,31 +127,6 @@ def forward_plan(x_shape, w_shape, output_size, strides, padding, dilation, grou
     outputs = w_shape[3] // groups
     kernel = w_shape[:2], strides, dilation, groups, outputs
     return _plan(images, frame, *kernel, output_size, columns, dtype)
-
-
-@njit(**HELPER)
-def next_window(start, row, column, windows):
-    """Return where the next window starts, and its row and column."""
-    start += windows.next_column
-    column += 1
-    if column == windows.columns:
-        start += windows.next_row
-        column = 0
-        row += 1
-        if row == windows.rows:
-            start += windows.next_image
-            row = 0
-    return start, row, column
-
-
-@njit(**HELPER)
-def window_at(index, windows):
-    """Return where window ``index`` starts, and its row and column."""
-    row_length = windows.columns * windows.next_column + windows.next_row
-    image_length = windows.rows * row_length + windows.next_image
-    image, place = divmod(index, windows.rows * windows.columns)
-    row, column = divmod(place, windows.columns)
-    return image * image_length + row * row_length + column * windows.next_column, row, column
 
 
 @njit(**HELPER)
