@@ -156,7 +156,8 @@ def _convolution_and_pooling(columns, pixels):
     def convolve_and_pool(x, plans, places, runs, panels, b, y, code, frames):
         for index in prange(len(frames)):
             windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
-            per_image, width, framed = windows.rows * windows.columns, tiling.width, frames[index]
+            per_image, framed = windows.rows * windows.columns, frames[index]
+            width = columns * vector_lanes(x)
             filters, length = tiling.groups * tiling.outputs, per_image + LARGEST_TILE
             for element in range(len(framed)):
                 framed[element] = 0

@@ -34,6 +34,7 @@ from convlib.kernels.cpu.tile import (
     tile_relu,
     tile_store_rows,
     tile_zero,
+    vector_lanes,
 )
 
 BLOCK = 240  # windows that a panel serves in one go; whole tiles of 6, 8 or 10
@@ -73,7 +74,7 @@ def _correlation(rows, columns):
     @njit(**PARALLEL)
     def correlate(x, b, y, regions, layouts, is_rectified, splits, panels, lists):
         for index in prange(len(lists)):
-            layout = layouts[0]
+            layout, width = layouts[0], columns * vector_lanes(x)
             chunk, split = divmod(np.int64(index), splits)
             starts, targets = lists[index, 0], lists[index, 1]
             first_tile, last_tile = chunk_range(chunk, len(lists) // splits, layout.tiles)
@@ -89,9 +90,9 @@ def _correlation(rows, columns):
                     for panel in range(first_panel, last_panel):
                         group, block = divmod(panel, layout.blocks)
                         shift = group * layout.source_group
-                        channel = group * layout.outputs + block * layout.width
-                        channels = min(layout.width, layout.outputs - block * layout.width)
-                        first_weights = (panel * layout.terms + region.weights) * layout.width
+                        channel = group * layout.outputs + block * width
+                        channels = min(width, layout.outputs - block * width)
+                        first_weights = (panel * layout.terms + region.weights) * width
                         for window in range(0, end - start, rows):
                             if len(b):
                                 acc = tile_bias(b, channel, channels, rows, columns)
@@ -104,10 +105,10 @@ def _correlation(rows, columns):
                                     offset += across * region.run_across
                                     weights = down * region.weights_down
                                     weights += across * region.weights_across
-                                    weights = first_weights + weights * layout.width
+                                    weights = first_weights + weights * width
                                     for k in range(offset, offset + region.run):
                                         acc = tile_fma(acc, x, places, k, panels, weights)
-                                        weights += layout.width
+                                        weights += width
                             if is_rectified:
                                 acc = tile_relu(acc)
                             outputs = tile_offsets(targets, window, rows)

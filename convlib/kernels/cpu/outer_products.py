@@ -12,8 +12,9 @@ panel add them up. Windows are taken region by region (see `regions`); a tile le
 rows of the kernel that the region's windows do not see.
 
 Tasks share the panels and, where there are many, ranges of k. Only if that gives too few of them
-are the windows cut into chunks as well, whose number depends on the shapes alone: each chunk has
-sums of its own, which are added in order, so that the bits do not depend on the number of threads.
+are the windows, region after region, cut into chunks as well, whose number depends on the shapes
+alone: each chunk has sums of its own, which are added in order, so that the bits do not depend on
+the number of threads.
 """
 
 from functools import lru_cache
@@ -36,6 +37,7 @@ from convlib.kernels.cpu.tile import (
     tile_store,
     tile_store_rows,
     tile_zero,
+    vector_lanes,
 )
 
 BLOCK_SIZE = 1 << 13  # numbers of dy that stay in the first-level cache
@@ -86,7 +88,8 @@ def _outer_product(rows, columns):
         for index in prange(len(lists)):
             layout, gradients = layouts[0], memory[index]
             starts, targets = lists[index, 0], lists[index, 1]
-            width, panels, chunks = layout.width, layout.groups * layout.blocks, len(totals)
+            width = columns * vector_lanes(x)
+            panels, chunks = layout.groups * layout.blocks, len(totals)
             chunk, part = divmod(np.int64(index), panels * splits)  # prange counts in uint64
             panel, split = divmod(part, splits)
             group, block = divmod(panel, layout.blocks)
@@ -102,13 +105,14 @@ def _outer_product(rows, columns):
                 for o in range(channels):
                     bias[channel + o] = 0
             longest = min(LONGEST_BLOCK, BLOCK_SIZE // width)
+            first, last = chunk_range(chunk, chunks, layout.windows)
             for number in range(len(regions)):
                 region = regions[number]
                 places, terms = elements[0, number], elements[1, number]
                 windows = layout.images * region.rows * region.columns
-                first, last = chunk_range(chunk, chunks, windows)
-                for start in range(first, last, longest):
-                    count = min(last - start, longest)
+                stop = min(windows, last)
+                for start in range(max(first, 0), stop, longest):
+                    count = min(stop - start, longest)
                     list_windows(region, layout, start, start + count, starts, targets)
                     for window in range(0, count, rows):
                         outputs = tile_offsets(targets, window, rows)
@@ -133,6 +137,7 @@ def _outer_product(rows, columns):
                                 here = shift + starts[window]
                                 acc = tile_fma(acc, x, seen, here, gradients, window * width)
                         tile_store_rows(acc, total, outputs, channel, channels)
+                first, last = first - windows, last - windows
 
     return outer_product
 
@@ -166,8 +171,7 @@ def _division_of_labour(plan, size, tile_rows):
     layout = plan.layout[0]
     if plan.multiply_adds <= SMALL:
         return 1, 1
-    windows = layout["images"] * (plan.regions["rows"] * plan.regions["columns"]).sum()
-    most = min(windows // CHUNK, LARGEST_PARTIAL_SUM // size)
+    most = min(layout["windows"] // CHUNK, LARGEST_PARTIAL_SUM // size)
     chunks = int(max(1, min(-(-TASKS // plan.panels), most)))
     tiles = -(-layout["terms"] // tile_rows)
     return chunks, int(max(1, min(-(-TASKS // (plan.panels * chunks)), tiles // TILES_PER_TASK)))

@@ -67,6 +67,7 @@ LAYOUT = record(
     "blocks",  # tiles that cover a group's outputs
     "tile_rows",
     "tiles",  # tiles of windows, in all regions and images
+    "windows",
 )
 
 
@@ -218,6 +219,7 @@ def _plan(images, source_shape, target_shape, kernel_size, axes, groups, dtype):
         -(-outputs // width),
         tile_rows,
         tiles.sum(),
+        images * (regions["rows"] * regions["columns"]).sum(),
     )
     taps = np.array([u * kernel_size[1] + v for u in down.order for v in across.order])
     layout = np.array([layout], LAYOUT)
