@@ -63,9 +63,17 @@ NEIGHBOURS_FOR = {4: 6, 3: 8, 2: 12, 1: 12} if HAS_32_REGISTERS else {2: 6, 1: 1
 
 
 def columns_of_tile(channels: int, dtype) -> int:
-    """Return the columns of tiles that cover so many output channels with the least waste."""
+    """Return the columns of tiles that cover so many output channels with the least waste.
+
+    Single columns load as many numbers as they multiply, which costs about as much as a quarter
+    more of them.
+    """
     vectors = -(-channels // lanes(dtype))
-    return min(ROWS_FOR, key=lambda columns: -(-vectors // columns) * columns)
+
+    def cost(columns):
+        return -(-vectors // columns) * columns * (1.25 if columns == 1 else 1)
+
+    return min(ROWS_FOR, key=cost)
 
 
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
