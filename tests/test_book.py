@@ -238,7 +238,6 @@ def test_an_interrupted_set_up_is_noticed_and_made_again(fresh):
             process = fresh.start("test", PIP_NO_INDEX="0", PIP_FIND_LINKS="", PIP_INDEX_URL=index)
             connection, _ = silent.accept()
             process.send_signal(how)
-            process.wait(timeout=60)  # else pip may see first that the server is gone
             connection.close()
         _, err = process.communicate(timeout=60)
         assert process.returncode != 0
