@@ -80,7 +80,7 @@ def prepared(peers_python: str = sys.executable, is_quick: bool = False) -> Iter
             introductions=introductions,
             data_path=folder / "images.npz",
             data_name=data_name,
-            rounds=1 if is_quick else 5,
+            rounds=1 if is_quick else 7,
             is_quick=is_quick,
         )
 
