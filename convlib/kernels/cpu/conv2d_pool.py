@@ -52,6 +52,7 @@ from convlib.kernels.cpu.tile import (
     columns_for,
     lanes,
     list_winners,
+    tile_add,
     tile_add_patch,
     tile_add_runs,
     tile_append_winners,
@@ -81,7 +82,7 @@ IMAGES_PER_CHUNK = 8  # at least, so that adding up the chunks stays small again
 # suit kernels of 3×3 (9 elements for one input channel, 27 for three).
 DENSE_ROWS = {1: 9, 2: 9, 4: 6} if HAS_32_REGISTERS else {1: 9, 2: 6}
 
-# Winners are added up in tiles of three runs, and of so many vectors of each.
+# Winners are added up in tiles of up to three runs with so many vectors each, or as many in all.
 RUN_VECTORS = 6 if HAS_32_REGISTERS else 4
 
 
@@ -260,30 +261,6 @@ def _first_patch(image, windows):
 
 
 @njit(**HELPER)
-def _sum_winners(total, target, x, first, run_length, runs, patches, keys, gradients, count):
-    """Add to dw's row ``total[target:]`` what the listed winners of one output channel give."""
-    width = RUN_VECTORS * vector_lanes(x)
-    for k in range(0, run_length, width):
-        length = min(width, run_length - k)
-        # Whole tiles need no masks, which would not all find a register.
-        several = len(runs) - len(runs) % 3 if length == width else 0
-        for run in range(0, several, 3):
-            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), target + run * run_length + k
-            acc = tile_load(tile_zero(x, 3, RUN_VECTORS), total, row, run_length)
-            for n in range(count):
-                start = first + patches[keys[n]] + k
-                acc = tile_add_runs(acc, x, start, offsets, gradients[n], width)
-            tile_store(acc, total, row, run_length, 3, width)
-        for run in range(several, len(runs)):
-            offsets, row = (runs[run],), target + run * run_length + k
-            acc = tile_load(tile_zero(x, 1, RUN_VECTORS), total, row, run_length)
-            for n in range(count):
-                start = first + patches[keys[n]] + k
-                acc = tile_add_runs(acc, x, start, offsets, gradients[n], length)
-            tile_store(acc, total, row, run_length, 1, length)
-
-
-@njit(**HELPER)
 def _add_gradients(total, dy, code, first, last):
     """Add the gradients that are not clipped to the bias' sums."""
     filters = len(total)
@@ -293,59 +270,95 @@ def _add_gradients(total, dy, code, first, last):
             total[o] += gradients[o] if codes[o] != CLIPPED else 0
 
 
-@njit(**PARALLEL)
-def _sparse_params(
-    x, plans, runs, patches, dy, code, totals, bias_totals, frames, key_lists, gradient_lists,
-    list_lengths,
-):  # fmt: skip
-    for index in prange(len(totals)):
-        chunk = np.int64(index)
-        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
-        filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
-        pixels = len(patches) // per_image
-        total, bias_total, framed = totals[chunk], bias_totals[chunk], frames[chunk]
-        keys, gradients = key_lists[chunk], gradient_lists[chunk]
-        counts = list_lengths[chunk]
-        for element in range(len(total)):
-            total[element] = 0
-        for element in range(len(framed)):
-            framed[element] = 0
-        for o in range(filters):
-            bias_total[o] = 0
-        for image in range(*chunk_range(chunk, len(totals), tiling.images)):
-            first, source = _first_patch(image, windows), x
-            if tiling.is_framed:
-                fill_frame(x, image, frame, framed)
-                first, source = 0, framed
-            place = image * per_image * filters
+def _run_tile(runs, run, lane_count):
+    """Return how many runs and vectors of each a tile has, and whether such tiles cover them.
+
+    If not, the vectors at the end of a run are masked, and only one run's masks find registers.
+    """
+    if run % lane_count:
+        return 1, min(RUN_VECTORS, -(-run // lane_count)), False
+    sizes = [
+        (rows, vectors)
+        for rows in range(1, runs + 1)
+        for vectors in range(1, run // lane_count + 1)
+        if runs % rows == 0 and run // lane_count % vectors == 0
+        if rows * vectors <= 3 * RUN_VECTORS
+    ]
+    return *max(sizes, key=lambda size: size[0] * size[1]), True
+
+
+def _sparse_sum(rows, vectors, is_whole):
+    """Return the kernel that sums winners' patches in tiles of so many runs and vectors of each."""
+
+    @njit(**PARALLEL)
+    def sparse_sum(
+        x, plans, runs, patches, dy, code, totals, bias_totals, frames, key_lists, gradient_lists,
+        list_lengths,
+    ):  # fmt: skip
+        for index in prange(len(totals)):
+            windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+            filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+            pixels, width = len(patches) // per_image, vectors * vector_lanes(x)
+            total, bias_total, framed = totals[index], bias_totals[index], frames[index]
+            keys, gradients, counts = key_lists[index], gradient_lists[index], list_lengths[index]
+            for element in range(len(total)):
+                total[element] = 0
+            for element in range(len(framed)):
+                framed[element] = 0
             for o in range(filters):
-                lane = o % vector_lanes(x)
-                if lane == 0:
-                    _list_by_channel(
-                        dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
-                    )
-                for n in range(counts[lane]):
-                    bias_total[o] += gradients[lane, n]
-                _sum_winners(
-                    *(total, o * tiling.terms, source, first + o // tiling.outputs * windows.group),
-                    *(windows.run, runs, patches),
-                    *(keys[lane], gradients[lane], counts[lane]),
-                )
+                bias_total[o] = 0
+            for image in range(*chunk_range(index, len(totals), tiling.images)):
+                origin, source = _first_patch(image, windows), x
+                if tiling.is_framed:
+                    fill_frame(x, image, frame, framed)
+                    origin, source = 0, framed
+                place = image * per_image * filters
+                for o in range(filters):
+                    lane, first = o % vector_lanes(x), origin + o // tiling.outputs * windows.group
+                    if lane == 0:
+                        _list_by_channel(
+                            dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
+                        )
+                    for n in range(counts[lane]):
+                        bias_total[o] += gradients[lane, n]
+                    for k in range(0, windows.run, width):
+                        length = width if is_whole else min(width, windows.run - k)
+                        for run in range(0, len(runs), rows):
+                            offsets = tile_offsets(runs, run, rows)
+                            row = o * tiling.terms + run * windows.run + k
+                            acc = tile_load(tile_zero(x, rows, vectors), total, row, windows.run)
+                            for n in range(counts[lane]):
+                                start = first + patches[keys[lane, n]] + k
+                                acc = tile_add_runs(
+                                    acc, source, start, offsets, gradients[lane, n], length
+                                )
+                            tile_store(acc, total, row, windows.run, rows, length)
+
+    return sparse_sum
+
+
+@lru_cache(maxsize=None)
+def _sparse_params(rows, vectors, is_whole):
+    """Return the kernel, which is compiled when it is first needed."""
+    with stamped_cache():
+        return _sparse_sum(rows, vectors, is_whole)
 
 
 @njit(**PARALLEL)
-def _transpose_chunks(totals, dw):
+def _transpose_chunks(totals, dw, terms):
     """Write ``dw[k, o] = Σ_chunk totals[chunk, o · terms + k]``, the chunks in order."""
-    terms, filters = dw.shape
-    for index in prange(-(-filters // 16)):  # whole cache lines of dw
-        first = np.int64(index) * 16
-        last = min(first + 16, filters)
-        for chunk in range(1, len(totals)):
-            for element in range(first * terms, last * terms):
-                totals[0, element] += totals[chunk, element]
-        for k in range(terms):
-            for o in range(first, last):
-                dw[k, o] = totals[0, o * terms + k]
+    filters, lane_count = len(dw) // terms, vector_lanes(dw)
+    for index in prange(-(-filters // lane_count)):
+        o = np.int64(index) * lane_count  # prange counts in uint64
+        square, outputs = tile_square(dw), filters - o
+        for k in range(0, terms, lane_count):
+            place = o * terms + k
+            acc = tile_load_part(square, totals[0], place, terms, outputs, terms - k)
+            for chunk in range(1, len(totals)):
+                more = tile_load_part(square, totals[chunk], place, terms, outputs, terms - k)
+                acc = tile_add(acc, more)
+            acc = tile_transpose_lanes(acc)
+            tile_store(acc, dw, k * filters + o, filters, terms - k, outputs)
 
 
 def _dense_sum(rows, columns):
@@ -494,11 +507,12 @@ def conv2d_relu_max_pool2d_backward_params(
     )
     x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
     if is_sparse:
-        _sparse_params(
+        tile = _run_tile(len(pooling.runs), plan.windows.run, lanes(x.dtype))
+        _sparse_params(*tile)(
             *(x, plans, pooling.runs, pooling.patches, dy, code, totals, bias_totals, frames),
             *lists,
         )
-        _transpose_chunks(totals, dw.reshape(-1, filters))
+        _transpose_chunks(totals, dw.reshape(-1), plan.tiling.terms)
     elif has_patches:
         _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
         bias_totals = _add_chunks(plan, totals, dw)[:1, :filters]
@@ -513,28 +527,6 @@ def conv2d_relu_max_pool2d_backward_params(
 
 
 @njit(**HELPER)
-def _scatter_winners(kernel, source, dx, first, run_length, runs, patches, keys, gradients, count):
-    """Add what the winners of one output channel, with w in ``kernel[source:]``, send to dx."""
-    width = RUN_VECTORS * vector_lanes(dx)
-    for k in range(0, run_length, width):
-        length = min(width, run_length - k)
-        # Whole tiles need no masks, which would not all find a register.
-        several = len(runs) - len(runs) % 3 if length == width else 0
-        for run in range(0, several, 3):
-            offsets, row = (runs[run], runs[run + 1], runs[run + 2]), source + run * run_length + k
-            weights = tile_load(tile_zero(dx, 3, RUN_VECTORS), kernel, row, run_length)
-            for n in range(count):
-                start = first + patches[keys[n]] + k
-                tile_scatter(weights, dx, start, offsets, gradients[n], width)
-        for run in range(several, len(runs)):
-            offsets, row = (runs[run],), source + run * run_length + k
-            weights = tile_load(tile_zero(dx, 1, RUN_VECTORS), kernel, row, run_length)
-            for n in range(count):
-                start = first + patches[keys[n]] + k
-                tile_scatter(weights, dx, start, offsets, gradients[n], length)
-
-
-@njit(**HELPER)
 def _copy_from_frame(framed, frame, image):
     """Copy what lies within the frame."""
     row_size = frame.width * frame.channels
@@ -544,38 +536,54 @@ def _copy_from_frame(framed, frame, image):
             image[row * row_size + element] = framed[inside + element]
 
 
-@njit(**PARALLEL)
-def _scatter(
-    dy, code, kernel, dx, plans, runs, patches, frames, key_lists, gradient_lists, list_lengths
-):
-    for index in prange(len(frames)):
-        task = np.int64(index)
-        windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
-        row_size = frame.width * frame.channels
-        image_size = frame.height * row_size
-        filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
-        pixels = len(patches) // per_image
-        framed = frames[task]
-        keys, gradients, counts = key_lists[task], gradient_lists[task], list_lengths[task]
-        for image in range(*chunk_range(task, len(frames), tiling.images)):
-            here = dx[image * image_size : (image + 1) * image_size]
-            target = framed if tiling.is_framed else here
-            for element in range(len(target)):
-                target[element] = 0
-            place = image * per_image * filters
-            for o in range(filters):
-                lane = o % vector_lanes(dx)
-                if lane == 0:
-                    _list_by_channel(
-                        dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
-                    )
-                _scatter_winners(
-                    *(kernel, o * tiling.terms, target, o // tiling.outputs * windows.group),
-                    *(windows.run, runs, patches),
-                    *(keys[lane], gradients[lane], counts[lane]),
-                )
-            if tiling.is_framed:
-                _copy_from_frame(framed, frame, here)
+def _scattering(rows, vectors, is_whole):
+    """Return the kernel that keeps so many runs of weights, and vectors of each, in registers."""
+
+    @njit(**PARALLEL)
+    def scatter(
+        dy, code, kernel, dx, plans, runs, patches, frames, key_lists, gradient_lists, list_lengths
+    ):
+        for index in prange(len(frames)):
+            windows, frame, tiling = plans[0].windows, plans[0].frame, plans[0].tiling
+            image_size = frame.height * frame.width * frame.channels
+            filters, per_image = tiling.groups * tiling.outputs, windows.rows * windows.columns
+            pixels, width = len(patches) // per_image, vectors * vector_lanes(dx)
+            keys, gradients, counts = key_lists[index], gradient_lists[index], list_lengths[index]
+            for image in range(*chunk_range(index, len(frames), tiling.images)):
+                here = dx[image * image_size : (image + 1) * image_size]
+                target = frames[index] if tiling.is_framed else here
+                for element in range(len(target)):
+                    target[element] = 0
+                place = image * per_image * filters
+                for o in range(filters):
+                    lane, first = o % vector_lanes(dx), o // tiling.outputs * windows.group
+                    if lane == 0:
+                        _list_by_channel(
+                            dy, code, place, per_image, filters, o, pixels, keys, gradients, counts
+                        )
+                    for k in range(0, windows.run, width):
+                        length = width if is_whole else min(width, windows.run - k)
+                        for run in range(0, len(runs), rows):
+                            offsets = tile_offsets(runs, run, rows)
+                            row = o * tiling.terms + run * windows.run + k
+                            like = tile_zero(dx, rows, vectors)
+                            weights = tile_load(like, kernel, row, windows.run)
+                            for n in range(counts[lane]):
+                                start = first + patches[keys[lane, n]] + k
+                                tile_scatter(
+                                    weights, target, start, offsets, gradients[lane, n], length
+                                )
+                if tiling.is_framed:
+                    _copy_from_frame(target, frame, here)
+
+    return scatter
+
+
+@lru_cache(maxsize=None)
+def _scatter(rows, vectors, is_whole):
+    """Return the kernel, which is compiled when it is first needed."""
+    with stamped_cache():
+        return _scattering(rows, vectors, is_whole)
 
 
 @njit(**HELPER)
@@ -690,6 +698,7 @@ def _backward_input_by_scattering(dy, code, w, dx, plan, plans, pooling, scratch
     )
     np.copyto(kernel[: w.size].reshape(filters, -1), w.reshape(-1, filters).T)
     maxima = dy.reshape(-1), code.reshape(-1)
-    _scatter(
+    tile = _run_tile(len(pooling.runs), plan.windows.run, lanes(dy.dtype))
+    _scatter(*tile)(
         *(*maxima, kernel, dx.reshape(-1), plans, pooling.runs, pooling.patches, frames, *lists)
     )
