@@ -270,6 +270,7 @@ def _add_gradients(total, dy, code, first, last):
             total[o] += gradients[o] if codes[o] != CLIPPED else 0
 
 
+@lru_cache(maxsize=256)
 def _run_tile(runs, run, lane_count):
     """Return how many runs and vectors of each a tile has, and whether such tiles cover them.
 
