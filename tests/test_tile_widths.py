@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from convlib.kernels import get_backend, reference
-from convlib.kernels.cpu import regions
+from convlib.kernels.cpu import outer_products, regions
 from convlib.kernels.cpu.tile import ROWS_FOR, columns_of_tile, lanes
 from convlib.kernels.scratch import Scratch
 
@@ -58,3 +58,21 @@ def test_every_width_computes_the_same(columns, dtype, tiles_as_for_much_work):
         for got, exact in zip((y, dx, dw, db), expected, strict=True):
             # Whole numbers of this size are exact in any order.
             np.testing.assert_array_equal(got, exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_chunks_of_many_windows_cut_through_regions(dtype):
+    """Chunks begin and end within regions, small ones at the border among them."""
+    random = np.random.default_rng(1)
+    x, dy = (random.integers(-3, 4, (3, 31, 29, c)).astype(dtype) for c in (5, 8))
+    geometry = (1, 1), ((2, 2), (2, 2)), (1, 1), 1
+    dw, db = np.full((5, 5, 5, 8), np.nan, dtype), np.full(8, np.nan, dtype)
+    plan = regions.forward_plan(x.shape, dw.shape, dy.shape, *geometry, x.dtype)
+    assert plan.layout["windows"] == 3 * 31 * 29
+    assert outer_products._division_of_labour(plan, dw.size, 6)[0] > 1
+    cpu.conv2d_backward_params(x, dy, dw, db, *geometry, Scratch())
+    expected = np.empty(dw.shape), np.empty(db.shape)
+    wide = x.astype(float), dy.astype(float)
+    reference.conv2d_backward_params(*wide, *expected, *geometry, None)
+    np.testing.assert_array_equal(dw, expected[0])
+    np.testing.assert_array_equal(db, expected[1])
