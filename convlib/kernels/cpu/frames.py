@@ -16,7 +16,7 @@ from convlib.kernels.cpu.tile import (
 )
 
 TASKS = 32  # parallel tasks a region is split into; fixed, so that results are
-BLOCK = 256  # windows that are summed before the next tile of dw takes its turn
+BLOCK = 256  # windows that a panel of weights serves before the next one takes its turn
 LARGEST_PARTIAL_SUM = 1 << 24  # numbers in all partial sums of dw together
 
 
