@@ -9,7 +9,7 @@ from types import ModuleType
 # Probabilities are kept this far from 0 and 1 before a logarithm is taken, as in Keras.
 PROBABILITY_FLOOR = 1e-7
 
-_MODULES = {"reference": "reference", "cpu": "cpu", "auto": "cpu"}
+_MODULES = {"reference": "reference", "cpu": "cpu", "cuda": "cuda", "auto": "cpu"}
 
 
 def get_backend(name: str = "auto") -> ModuleType:

@@ -43,11 +43,18 @@ class Scratch:
         for shape, dtype in requests:
             offsets.append(end)
             end += -(-prod(shape) * np.dtype(dtype).itemsize // 64) * 64
-        if end + 64 > self._bytes.nbytes:
-            self._bytes = np.empty(end + 64, np.uint8)
+        if end > self._bytes.nbytes:
+            self._bytes = self._allocate(end)
             self._arrays.clear()  # they hold the old memory
-        start = -self._bytes.ctypes.data % 64
         return [
-            np.ndarray(shape, dtype, self._bytes.data, start + offset)
+            self._view(shape, dtype, offset)
             for offset, (shape, dtype) in zip(offsets, requests, strict=True)
         ]
+
+    def _allocate(self, nbytes):
+        memory = np.empty(nbytes + 64, np.uint8)
+        start = -memory.ctypes.data % 64
+        return memory[start : start + nbytes]
+
+    def _view(self, shape, dtype, offset):
+        return np.ndarray(shape, dtype, self._bytes.data, offset)

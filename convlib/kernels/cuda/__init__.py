@@ -1,0 +1,15 @@
+"""The contract's operations in numba.cuda.
+
+What each operation computes is said once, in `convlib.kernels.reference`; what these files say is
+how. Arguments that are arrays lie on the device. Importing this package does not touch the driver:
+kernels are compiled, and the device is taken, when the first one is launched.
+"""
+
+from convlib.kernels._cache import stamped_cache
+
+with stamped_cache():
+    from convlib.kernels.cuda.elementwise import relu_forward
+
+__all__ = [
+    "relu_forward",
+]

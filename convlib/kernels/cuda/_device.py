@@ -1,0 +1,93 @@
+"""Arrays on the device, work memory there, and launches: all that knows the objects of numba.cuda.
+
+A port to another package would change this file and `_vec`.
+"""
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+from numba import cuda
+
+from convlib.kernels.scratch import Scratch
+
+THREADS = 256
+"""Threads of a block, where nothing speaks for another number."""
+MOST_BLOCKS = 1024
+"""Blocks that keep every GPU of today busy; with more work, each thread does several items."""
+MOST_INDICES = 2**31
+"""Elements that an array may have: indices within kernels are 32-bit numbers."""
+
+_stream = 0
+
+
+def empty(shape: tuple[int, ...], dtype) -> object:
+    """Return an uninitialised array on the device."""
+    return cuda.device_array(shape, dtype)
+
+
+def to_device(array: np.ndarray) -> object:
+    """Return a copy of a host's array on the device."""
+    return cuda.to_device(np.ascontiguousarray(array))
+
+
+def to_host(array: object) -> np.ndarray:
+    """Return a copy of a device's array on the host, after all that was launched is done."""
+    return array.copy_to_host()
+
+
+def launch(kernel, blocks, threads, *arguments) -> None:
+    """Run a kernel on so many blocks of so many threads; neither is waited for.
+
+    Python's integers reach it as 32-bit numbers: they count elements, of which no array has more.
+    """
+    if 0 in (blocks if isinstance(blocks, tuple) else (blocks,)):
+        return
+    kernel[blocks, threads, _stream](*map(_argument, arguments))
+
+
+def _argument(value):
+    if isinstance(value, int):
+        if not -MOST_INDICES <= value < MOST_INDICES:
+            raise ValueError(f"the GPU's kernels count to 2^31 at most, {value} is more")
+        return np.int32(value)
+    return value
+
+
+def launch_over(kernel, items: int, *arguments) -> None:
+    """Run a kernel whose threads share so many items in a loop with the stride of the grid."""
+    launch(kernel, min(-(-items // THREADS), MOST_BLOCKS), THREADS, *arguments)
+
+
+@contextmanager
+def on_stream(stream):
+    """Launch on another stream inside; a graph that is being captured is one."""
+    global _stream
+    before, _stream = _stream, stream
+    try:
+        yield
+    finally:
+        _stream = before
+
+
+def is_aligned(*arrays) -> bool:
+    """Whether all arrays begin at a multiple of 16 bytes, as 128-bit loads and stores need."""
+    return all(_address(array) % 16 == 0 for array in arrays)
+
+
+def _address(array) -> int:
+    if hasattr(array, "__cuda_array_interface__"):
+        return array.__cuda_array_interface__["data"][0]
+    return array.ctypes.data  # the simulator's
+
+
+class DeviceScratch(Scratch):
+    """A `Scratch` whose memory lies on the device."""
+
+    def _allocate(self, nbytes):
+        # Device memory begins at a multiple of 256 bytes.
+        return empty((nbytes,), np.uint8)
+
+    def _view(self, shape, dtype, offset):
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        return self._bytes[offset : offset + nbytes].view(dtype).reshape(shape)

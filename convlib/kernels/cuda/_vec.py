@@ -1,0 +1,79 @@
+"""Loads and stores of four numbers at once, which are one instruction of 128 bits for float32.
+
+Numba offers arrays of numbers only, so these two are made of LLVM's instructions; float64 takes two
+of 128 bits. The address must be a multiple of 16 bytes: see `_device.is_aligned`.
+"""
+
+from numba import config, cuda
+
+LANES = 4
+
+if config.ENABLE_CUDASIM:
+
+    @cuda.jit(device=True)
+    def load4(array, index):
+        """Return four neighbouring elements of a flat array."""
+        return (array[index], array[index + 1], array[index + 2], array[index + 3])
+
+    @cuda.jit(device=True)
+    def store4(array, index, values):
+        """Write four neighbouring elements of a flat array."""
+        for lane in range(LANES):
+            array[index + lane] = values[lane]
+
+else:
+    from llvmlite import ir
+    from numba.core import cgutils, types
+    from numba.cuda.extending import intrinsic
+
+    _INDEX = ir.IntType(64)
+
+    def _vectors(context, builder, array_type, array, index):
+        """Return the addresses of the vectors that hold four elements, and lanes per vector."""
+        number = context.get_value_type(array_type.dtype)
+        lanes = LANES if array_type.dtype.bitwidth == 32 else LANES // 2
+        data = context.make_array(array_type)(context, builder, array).data
+        vector = ir.VectorType(number, lanes)
+        addresses = []
+        for lane in range(0, LANES, lanes):
+            place = builder.add(index, ir.Constant(_INDEX, lane))
+            addresses.append(builder.bitcast(builder.gep(data, [place]), vector.as_pointer()))
+        return addresses, lanes
+
+    def _index(context, builder, index_type, index):
+        return context.cast(builder, index, index_type, types.int64)
+
+    def _lane(number):
+        return ir.Constant(ir.IntType(32), number)
+
+    @intrinsic
+    def load4(typing_context, array, index):
+        """Return four neighbouring elements of a flat array."""
+
+        def generate(context, builder, signature, arguments):
+            place = _index(context, builder, index, arguments[1])
+            addresses, lanes = _vectors(context, builder, array, arguments[0], place)
+            values = []
+            for address in addresses:
+                vector = builder.load(address, align=16)
+                values += [builder.extract_element(vector, _lane(k)) for k in range(lanes)]
+            return cgutils.pack_array(builder, values)
+
+        return types.UniTuple(array.dtype, LANES)(array, index), generate
+
+    @intrinsic
+    def store4(typing_context, array, index, values):
+        """Write four neighbouring elements of a flat array."""
+
+        def generate(context, builder, signature, arguments):
+            place = _index(context, builder, index, arguments[1])
+            addresses, lanes = _vectors(context, builder, array, arguments[0], place)
+            numbers = cgutils.unpack_tuple(builder, arguments[2], LANES)
+            for address in addresses:
+                vector = ir.Constant(address.type.pointee, ir.Undefined)
+                for lane in range(lanes):
+                    vector = builder.insert_element(vector, numbers.pop(0), _lane(lane))
+                builder.store(vector, address, align=16)
+            return context.get_dummy_value()
+
+        return types.void(array, index, values), generate

@@ -1,0 +1,122 @@
+"""Every GPU kernel compiles for three generations of GPUs, into registers alone. No GPU is needed.
+
+The operations of the contract are called with arrays that only claim to lie on a device, and each
+launch compiles the kernel for the types of its arguments instead of running it. The linker's report
+then says what the machine code needs: no spills and no local memory (both are main memory), and at
+most `MOST_REGISTERS` per thread, so that 512 threads fit on a multiprocessor at once.
+"""
+
+import os
+import re
+from functools import cache
+
+import numba
+import numpy as np
+import pytest
+from contract_cases import CASES, OPERATIONS, call, is_float
+
+pytest.importorskip("numba_cuda", reason="needs the extra 'cuda': the GPU's compiler")
+if numba.config.ENABLE_CUDASIM:
+    pytest.skip("the simulator compiles nothing", allow_module_level=True)
+
+from cuda.core import Linker, LinkerOptions, ObjectCode
+from numba import cuda
+from numba.cuda.dispatcher import CUDADispatcher
+
+from convlib.kernels import get_backend
+from convlib.kernels.cuda import _device
+
+GENERATIONS = ((7, 5), (8, 0), (9, 0))
+MOST_REGISTERS = 128
+
+
+class Claimed(np.ndarray):
+    """A host's array that passes for one on the device."""
+
+
+def claimed(array):
+    return np.ascontiguousarray(array).view(Claimed)
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Note every launch as (kernel, types of its arguments) instead of doing it."""
+    noted = {}
+
+    def configured(kernel, _configuration):
+        def note(*arguments):
+            noted[kernel.py_func, tuple(map(_numba_type, arguments))] = None
+
+        return note
+
+    monkeypatch.setattr(CUDADispatcher, "__getitem__", configured)
+    monkeypatch.setattr(_device, "empty", lambda shape, dtype: claimed(np.empty(shape, dtype)))
+    monkeypatch.setattr(_device, "to_device", claimed)
+    return noted
+
+
+def _numba_type(value):
+    if isinstance(value, np.ndarray):
+        assert isinstance(value, Claimed), "an array of the host was handed to a kernel"
+        assert value.flags.c_contiguous
+        return numba.types.Array(numba.from_dtype(value.dtype), value.ndim, "C")
+    return numba.typeof(value)
+
+
+def run_cases(operation, dtype):
+    for case in CASES:
+        if case.operation == operation:
+            arguments = {
+                name: claimed(value.astype(dtype) if is_float(value) else value)
+                if isinstance(value, np.ndarray)
+                else value
+                for name, value in case.arguments.items()
+            }
+            arguments["scratch"] = _device.DeviceScratch()
+            call(get_backend("cuda"), operation, arguments)
+
+
+@cache
+def report(function, types, generation):
+    """Return what the linker says of a kernel: registers, and bytes on the stack and spilled."""
+    code, _ = cuda.compile(
+        function, numba.void(*types), device=False, cc=generation, output="ltoir", abi="numba"
+    )
+    options = LinkerOptions(
+        arch="sm_{}{}".format(*generation),
+        link_time_optimization=True,
+        ptxas_options=["-v"],
+        verbose=True,
+    )
+    linker = Linker(ObjectCode.from_ltoir(code), options=options)
+    linker.link("cubin")
+    text = linker.get_info_log()
+    number = r"(\d+)"
+    return {
+        "registers": int(re.search(rf"Used {number} registers", text)[1]),
+        "stack": int(re.search(rf"{number} bytes stack frame", text)[1]),
+        "spilled": int(re.search(rf"{number} bytes spill stores", text)[1]),
+        "local": int((re.search(rf"{number} bytes lmem", text) or "00")[1]),
+    }
+
+
+def ptx_of(function, types, generation=(8, 0)):
+    code, _ = cuda.compile(
+        function, numba.void(*types), device=False, cc=generation, output="ptx", abi="numba"
+    )
+    return code
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=lambda cc: "sm_{}{}".format(*cc))
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_kernels_live_in_registers(operation, generation, launches):
+    for dtype in (np.float32, np.float64) if generation == (8, 0) else (np.float32,):
+        run_cases(operation, dtype)
+    assert launches, "the operation launched nothing"
+    for (function, types), _ in launches.items():
+        facts = report(function, types, generation)
+        name = f"{function.__module__}.{function.__qualname__}{types}"
+        if os.environ.get("CONVLIB_SHOW_REGISTERS"):
+            print(f"sm_{generation[0]}{generation[1]} {facts['registers']:4d} {name}")
+        assert facts["stack"] == facts["spilled"] == facts["local"] == 0, f"{name}: {facts}"
+        assert facts["registers"] <= MOST_REGISTERS, f"{name}: {facts}"
