@@ -1,16 +1,16 @@
 """Numba's CUDA simulator with another engine: deterministic, quick, and unforgiving.
 
-The simulator that comes with Numba gives each thread of a block an operating system's thread, so a
-block takes a third of a second and a missing barrier may go unnoticed. Here the threads of a block
-are coroutines. One thread runs until it reaches a barrier, then the next, and when all have arrived
-the round begins again, with the last thread first. Nothing is left to chance, and a thread is as far
-ahead of the others as a barrier allows.
+The simulator that comes with Numba gives each thread of a block a thread of the operating system,
+so that a block takes a third of a second and a missing barrier may go unnoticed. Here the threads
+of a block are coroutines. One runs until it reaches a barrier, then the next, and when all have
+arrived the round begins again, with the last thread first. Nothing is left to chance, and a thread
+is as far ahead of the others as a barrier allows.
 
-What a kernel must not rely on is made to hurt: shared and local memory begin as NaN, negative indices
-are refused rather than counted from the end, and so are threads that leave while others wait.
+What a kernel must not rely on is made to hurt: shared and local memory begin as NaN, and negative
+indices are refused rather than counted from the end, as are threads that leave while others wait.
 
-Used only where ``NUMBA_ENABLE_CUDASIM=1`` was set before Numba was imported; `install` then puts it in
-place of Numba's own engine.
+Used only where ``NUMBA_ENABLE_CUDASIM=1`` was set before Numba was imported; `install` then puts it
+in place of Numba's own engine.
 """
 
 import sys

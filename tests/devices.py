@@ -1,8 +1,8 @@
 """Which backends are under test in this process, and where they keep their arrays.
 
 ``CONVLIB_TEST_BACKENDS=cuda`` asks for the GPU's kernels alone: on a GPU, or in the simulator where
-``NUMBA_ENABLE_CUDASIM=1`` is set as well. Numba reads that when it is imported, so it needs a process
-of its own; `test_cuda_in_the_simulator` starts one.
+``NUMBA_ENABLE_CUDASIM=1`` is set as well. Numba reads that when it is imported, so it needs a
+process of its own; `test_cuda_in_the_simulator` starts one.
 """
 
 import os

@@ -113,7 +113,7 @@ def test_kernels_live_in_registers(operation, generation, launches):
     for dtype in (np.float32, np.float64) if generation == (8, 0) else (np.float32,):
         run_cases(operation, dtype)
     assert launches, "the operation launched nothing"
-    for (function, types), _ in launches.items():
+    for function, types in launches:
         facts = report(function, types, generation)
         name = f"{function.__module__}.{function.__qualname__}{types}"
         if os.environ.get("CONVLIB_SHOW_REGISTERS"):

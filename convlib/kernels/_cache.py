@@ -20,7 +20,7 @@ except ImportError:  # Windows, which protects open files by itself
     fcntl = None
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_WITH_KERNELS = ("kernels/cpu", "datasets")
+_WITH_KERNELS = ("kernels/cpu", "kernels/cuda", "datasets")
 _DAYS_KEPT = 30
 _MARK = "in use"  # a file that every process holds open in the directory of its kernels
 

@@ -16,13 +16,13 @@ class Scratch:
     """
 
     def __init__(self):
-        self._bytes = np.empty(0, np.uint8)
+        self._bytes = None
         self._arrays: dict[tuple, list[np.ndarray]] = {}
 
     @property
     def nbytes(self) -> int:
         """Bytes held, all of which stay held."""
-        return self._bytes.nbytes
+        return 0 if self._bytes is None else self._bytes.nbytes
 
     def take(self, *requests: tuple[tuple[int, ...], type]) -> list[np.ndarray]:
         """Return one uninitialised array for each ``(shape, dtype)``, aligned to 64 bytes.
@@ -43,8 +43,8 @@ class Scratch:
         for shape, dtype in requests:
             offsets.append(end)
             end += -(-prod(shape) * np.dtype(dtype).itemsize // 64) * 64
-        if end > self._bytes.nbytes:
-            self._bytes = self._allocate(end)
+        if self._bytes is None or end > self._bytes.nbytes:
+            self._bytes = self._allocate(max(end, 64))
             self._arrays.clear()  # they hold the old memory
         return [
             self._view(shape, dtype, offset)

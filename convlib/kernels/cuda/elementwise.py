@@ -1,7 +1,8 @@
 """Elementwise operations on the GPU: neighbouring threads take neighbouring elements.
 
 So the 32 threads of a warp read and write whole lines of memory. A grid has at most so many blocks
-as keep the GPU busy, and each thread goes on with the element one grid further (a grid-stride loop).
+as keep the GPU busy, and each thread goes on with the element one grid further, in a loop with the
+stride of the grid.
 Every element is read before it is written, by one thread, so that an output may be an input.
 """
 
