@@ -16,13 +16,18 @@ What holds for every function here:
   pairs ``((top, bottom), (left, right))``.
 * A gradient function gets the inputs of the operation and ``dy``, the gradient of a number (the
   loss) with respect to its result, and returns the gradient with respect to one of the inputs.
-* ``backend`` is 'auto', 'cpu' (compiled on first use) or 'reference' (plain NumPy).
+* ``backend`` is 'cpu' (compiled on first use), 'cuda' (the same on an NVIDIA GPU), 'reference'
+  (plain NumPy), or 'auto': on the GPU if the arrays lie there, else 'cpu'.
+* Arrays on a GPU, of any package (anything with ``__cuda_array_interface__``), are neither copied
+  nor converted: they must be contiguous float32 or float64, and results lie there too, as numba's
+  device arrays. Arrays of the host given to 'cuda' are copied there, and results back.
 * What does not fit together raises a `ValueError` that says what was expected and what arrived.
 * All functions may be called from several threads at once.
 """
 
 from collections.abc import Iterable
 from math import inf
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +35,7 @@ from numpy.typing import ArrayLike
 
 from convlib import shapes
 from convlib.kernels import get_backend
-from convlib.kernels.scratch import Scratch
+from convlib.kernels.memory import is_device_array
 
 __all__ = [
     "average_pool2d",
@@ -70,10 +75,37 @@ _BORDERS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}
 # Checking arguments -----------------------------------------------------------------------------
 
 
-def _floats(**arrays):
-    """Return the common dtype, then each array: contiguous, in the dtype that kernels work in."""
+class _Call(NamedTuple):
+    """How one call computes: with which kernels, in which dtype, and what it gives back."""
+
+    kernels: ModuleType
+    computed: type
+    dtype: np.dtype
+    returns_to_host: bool
+
+    def empty(self, shape, dtype=None):
+        """Return an array for the kernels to fill."""
+        return self.kernels.memory.empty(shape, dtype or self.computed)
+
+    def scratch(self):
+        """Return work memory for the kernels."""
+        return self.kernels.memory.Scratch()
+
+    def take(self, array):
+        """Return an array of the host as the kernels can read it."""
+        return self.kernels.memory.from_host(array)
+
+    def result(self, array):
+        """Return what was computed, where the caller's arrays are and in their dtype."""
+        if not self.returns_to_host:
+            return array
+        return self.kernels.memory.to_host(array).astype(self.dtype, copy=False)
+
+
+def _prepared(backend, **arrays):
+    """Return the `_Call`, then each array: contiguous, where and as the kernels want it."""
     given = {
-        name: np.asarray(array)
+        name: array if is_device_array(array) else np.asarray(array)
         for name, array in arrays.items()
         if array is not None or name != "b"  # the only one that may be left out
     }
@@ -90,10 +122,35 @@ def _floats(**arrays):
                 f"all arrays must have one dtype, but {first} is {dtype} and {name} is "
                 f"{array.dtype}; convert one: {name}.astype('{dtype}')"
             )
-    computed = np.float32 if dtype.itemsize <= 4 else np.float64
-    # Aligned and writeable too: for other arrays the kernels would be compiled once more.
-    ready = {name: np.require(array, computed, "CAW") for name, array in given.items()}
-    return dtype, *(ready.get(name) for name in arrays)
+    if any(map(is_device_array, given.values())):
+        call, ready = _on_device(backend, dtype, given)
+    else:
+        computed = np.float32 if dtype.itemsize <= 4 else np.float64
+        call = _Call(get_backend("cpu" if backend == "auto" else backend), computed, dtype, True)
+        # Aligned and writeable too: for other arrays the kernels would be compiled once more.
+        ready = {
+            name: call.take(np.require(array, computed, "CAW")) for name, array in given.items()
+        }
+    return call, *(ready.get(name) for name in arrays)
+
+
+def _on_device(backend, dtype, given):
+    """Return the `_Call` and the arrays if they lie on a GPU."""
+    if backend not in ("auto", "cuda"):
+        raise TypeError(f"the arrays lie on a GPU, where backend={backend!r} cannot read them")
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"on a GPU arrays must be float32 or float64, got {dtype}")
+    call = _Call(get_backend("cuda"), dtype.type, dtype, False)
+    ready = {}
+    for name, array in given.items():
+        if not is_device_array(array):
+            raise TypeError(
+                f"all arrays must lie on the GPU or none, but {name} lies in the host's memory"
+            )
+        ready[name] = call.kernels.memory.adopt(array)
+        if not ready[name].is_c_contiguous():
+            raise ValueError(f"on a GPU arrays must be contiguous, which {name} is not")
+    return call, ready
 
 
 def _check_dimensions(name, array, dimensions):
@@ -131,7 +188,7 @@ def _window(input_size, kernel_size, strides, padding, dilation=1) -> _Window:
     return _Window(output_size, strides, padding, dilation)
 
 
-def _convolution(x, w, dy, strides, padding, dilation, groups):
+def _convolution(call, x, w, dy, strides, padding, dilation, groups):
     """Check a convolution; return the shape of its output and the kernels' last arguments."""
     _check_dimensions("x", x, _IMAGES)
     _check_dimensions("w", w, _KERNELS)
@@ -150,10 +207,10 @@ def _convolution(x, w, dy, strides, padding, dilation, groups):
     output, *window = _window(x.shape[1:3], w.shape[:2], strides, padding, dilation)
     shape = (len(x), *output, filters)
     _check_shape("dy", dy, shape, "that of the convolution's output")
-    return shape, (*window, int(groups), Scratch())
+    return shape, (*window, int(groups), call.scratch())
 
 
-def _depthwise_convolution(x, w, dy, strides, padding, dilation):
+def _depthwise_convolution(call, x, w, dy, strides, padding, dilation):
     """Check a depthwise convolution as `_convolution` does."""
     _check_dimensions("x", x, _IMAGES)
     _check_dimensions("w", w, _DEPTHWISE_KERNELS)
@@ -165,7 +222,7 @@ def _depthwise_convolution(x, w, dy, strides, padding, dilation):
     output, *window = _window(x.shape[1:3], w.shape[:2], strides, padding, dilation)
     shape = (len(x), *output, w.shape[2] * w.shape[3])
     _check_shape("dy", dy, shape, "that of the convolution's output")
-    return shape, (*window, Scratch())
+    return shape, (*window, call.scratch())
 
 
 def _pooling(x, dy, pool_size, strides, padding):
@@ -230,7 +287,7 @@ def conv2d(
         Distance of neighbouring kernel elements, in pixels.
     groups : int, default 1
         Parts that the channels are split in, each seen by its share of the filters alone.
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -253,12 +310,12 @@ def conv2d(
            [1., 1.],
            [1., 1.]])
     """
-    dtype, x, w, b = _floats(x=x, w=w, b=b)
-    shape, options = _convolution(x, w, None, strides, padding, dilation, groups)
+    call, x, w, b = _prepared(backend, x=x, w=w, b=b)
+    shape, options = _convolution(call, x, w, None, strides, padding, dilation, groups)
     _check_shape("b", b, shape[3:], "one number for each filter")
-    y = np.empty(shape, x.dtype)
-    get_backend(backend).conv2d_forward(x, w, b, y, *options)
-    return y.astype(dtype, copy=False)
+    y = call.empty(shape)
+    call.kernels.conv2d_forward(x, w, b, y, *options)
+    return call.result(y)
 
 
 def conv2d_input_gradient(
@@ -299,11 +356,11 @@ def conv2d_input_gradient(
     >>> conv2d_input_gradient(x, w, dy).ravel()
     array([1., 2., 3., 2., 1.])
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
-    _, options = _convolution(x, w, dy, strides, padding, dilation, groups)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).conv2d_backward_input(dy, w, dx, *options)
-    return dx.astype(dtype, copy=False)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
+    _, options = _convolution(call, x, w, dy, strides, padding, dilation, groups)
+    dx = call.empty(x.shape)
+    call.kernels.conv2d_backward_input(dy, w, dx, *options)
+    return call.result(dx)
 
 
 def conv2d_kernel_gradient(
@@ -344,11 +401,11 @@ def conv2d_kernel_gradient(
     >>> dw.ravel(), db
     (array([3., 6., 9.]), array([3.]))
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
-    _, options = _convolution(x, w, dy, strides, padding, dilation, groups)
-    dw, db = np.empty(w.shape, x.dtype), np.empty(w.shape[3], x.dtype)
-    get_backend(backend).conv2d_backward_params(x, dy, dw, db, *options)
-    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
+    _, options = _convolution(call, x, w, dy, strides, padding, dilation, groups)
+    dw, db = call.empty(w.shape), call.empty((w.shape[3],))
+    call.kernels.conv2d_backward_params(x, dy, dw, db, *options)
+    return call.result(dw), call.result(db)
 
 
 def depthwise_conv2d(
@@ -386,12 +443,12 @@ def depthwise_conv2d(
     >>> depthwise_conv2d(x, w)[0, 0, 0]
     array([  1.,  10., 100.])
     """
-    dtype, x, w, b = _floats(x=x, w=w, b=b)
-    shape, options = _depthwise_convolution(x, w, None, strides, padding, dilation)
+    call, x, w, b = _prepared(backend, x=x, w=w, b=b)
+    shape, options = _depthwise_convolution(call, x, w, None, strides, padding, dilation)
     _check_shape("b", b, shape[3:], "one number for each channel and multiplier")
-    y = np.empty(shape, x.dtype)
-    get_backend(backend).depthwise_conv2d_forward(x, w, b, y, *options)
-    return y.astype(dtype, copy=False)
+    y = call.empty(shape)
+    call.kernels.depthwise_conv2d_forward(x, w, b, y, *options)
+    return call.result(y)
 
 
 def depthwise_conv2d_input_gradient(
@@ -426,11 +483,11 @@ def depthwise_conv2d_input_gradient(
     >>> depthwise_conv2d_input_gradient(x, w, dy).ravel()
     array([2., 4., 6., 4., 2.])
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
-    _, options = _depthwise_convolution(x, w, dy, strides, padding, dilation)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).depthwise_conv2d_backward_input(dy, w, dx, *options)
-    return dx.astype(dtype, copy=False)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
+    _, options = _depthwise_convolution(call, x, w, dy, strides, padding, dilation)
+    dx = call.empty(x.shape)
+    call.kernels.depthwise_conv2d_backward_input(dy, w, dx, *options)
+    return call.result(dx)
 
 
 def depthwise_conv2d_kernel_gradient(
@@ -467,11 +524,11 @@ def depthwise_conv2d_kernel_gradient(
     >>> dw.ravel(), db
     (array([3., 6., 9.]), array([3.]))
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
-    _, options = _depthwise_convolution(x, w, dy, strides, padding, dilation)
-    dw, db = np.empty(w.shape, x.dtype), np.empty(dy.shape[3], x.dtype)
-    get_backend(backend).depthwise_conv2d_backward_params(x, dy, dw, db, *options)
-    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
+    _, options = _depthwise_convolution(call, x, w, dy, strides, padding, dilation)
+    dw, db = call.empty(w.shape), call.empty((dy.shape[3],))
+    call.kernels.depthwise_conv2d_backward_params(x, dy, dw, db, *options)
+    return call.result(dw), call.result(db)
 
 
 def im2col(
@@ -507,13 +564,13 @@ def im2col(
     >>> bool(np.all(columns @ w.reshape(-1, 1) == conv2d(x, w)))
     True
     """
-    dtype, x = _floats(x=x)
+    call, x = _prepared(backend, x=x)
     _check_dimensions("x", x, _IMAGES)
     kernel_size = shapes.pair(kernel_size, "kernel_size")
     output, *window = _window(x.shape[1:3], kernel_size, strides, padding, dilation)
-    columns = np.empty((len(x), *output, kernel_size[0] * kernel_size[1] * x.shape[3]), x.dtype)
-    get_backend(backend).im2col(x, columns, kernel_size, *window)
-    return columns.astype(dtype, copy=False)
+    columns = call.empty((len(x), *output, kernel_size[0] * kernel_size[1] * x.shape[3]))
+    call.kernels.im2col(x, columns, kernel_size, *window)
+    return call.result(columns)
 
 
 def col2im(
@@ -551,7 +608,7 @@ def col2im(
            [2., 4., 2.],
            [1., 2., 1.]])
     """
-    dtype, columns = _floats(columns=columns)
+    call, columns = _prepared(backend, columns=columns)
     _check_dimensions("columns", columns, _COLUMNS)
     input_size = shapes.pair(input_size, "input_size")
     kernel_size = shapes.pair(kernel_size, "kernel_size")
@@ -562,9 +619,9 @@ def col2im(
             f"columns must have shape (samples, {output[0]}, {output[1]}, a multiple of "
             f"{kernel_size[0] * kernel_size[1]}), got {columns.shape}"
         )
-    x = np.empty((len(columns), *input_size, channels), columns.dtype)
-    get_backend(backend).col2im(columns, x, kernel_size, *window)
-    return x.astype(dtype, copy=False)
+    x = call.empty((len(columns), *input_size, channels))
+    call.kernels.col2im(columns, x, kernel_size, *window)
+    return call.result(x)
 
 
 # Pooling ----------------------------------------------------------------------------------------
@@ -590,7 +647,7 @@ def max_pool2d(
         The pool size if not given, so that windows touch but do not overlap.
     padding : 'valid', 'same', int, (int, int) or ((int, int), (int, int)), default 'valid'
         Smaller than the window on each side.
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -610,16 +667,16 @@ def max_pool2d(
     array([[ 5.,  7.],
            [13., 15.]])
     """
-    dtype, x = _floats(x=x)
+    call, x = _prepared(backend, x=x)
     shape, options = _pooling(x, None, pool_size, strides, padding)
-    y, _ = _max_pool2d(x, shape, options, backend)
-    return y.astype(dtype, copy=False)
+    y, _ = _max_pool2d(call, x, shape, options)
+    return call.result(y)
 
 
-def _max_pool2d(x, shape, options, backend):
+def _max_pool2d(call, x, shape, options):
     (height, width), *_ = options
-    y, argmax = np.empty(shape, x.dtype), np.empty(shape, np.min_scalar_type(height * width - 1))
-    get_backend(backend).max_pool2d_forward(x, y, argmax, *options)
+    y, argmax = call.empty(shape), call.empty(shape, np.min_scalar_type(height * width - 1))
+    call.kernels.max_pool2d_forward(x, y, argmax, *options)
     return y, argmax
 
 
@@ -656,12 +713,12 @@ def max_pool2d_gradient(
     array([[1., 0.],
            [0., 0.]])
     """
-    dtype, x, dy = _floats(x=x, dy=dy)
+    call, x, dy = _prepared(backend, x=x, dy=dy)
     shape, options = _pooling(x, dy, pool_size, strides, padding)
-    _, argmax = _max_pool2d(x, shape, options, backend)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).max_pool2d_backward(dy, argmax, dx, *options)
-    return dx.astype(dtype, copy=False)
+    _, argmax = _max_pool2d(call, x, shape, options)
+    dx = call.empty(x.shape)
+    call.kernels.max_pool2d_backward(dy, argmax, dx, *options)
+    return call.result(dx)
 
 
 def average_pool2d(
@@ -691,11 +748,11 @@ def average_pool2d(
     array([[ 2.5,  4.5],
            [10.5, 12.5]])
     """
-    dtype, x = _floats(x=x)
+    call, x = _prepared(backend, x=x)
     shape, options = _pooling(x, None, pool_size, strides, padding)
-    y = np.empty(shape, x.dtype)
-    get_backend(backend).average_pool2d_forward(x, y, *options)
-    return y.astype(dtype, copy=False)
+    y = call.empty(shape)
+    call.kernels.average_pool2d_forward(x, y, *options)
+    return call.result(y)
 
 
 def average_pool2d_gradient(
@@ -728,11 +785,11 @@ def average_pool2d_gradient(
     array([[0.25, 0.25, 0.  ],
            [0.25, 0.25, 0.  ]])
     """
-    dtype, x, dy = _floats(x=x, dy=dy)
+    call, x, dy = _prepared(backend, x=x, dy=dy)
     _, options = _pooling(x, dy, pool_size, strides, padding)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).average_pool2d_backward(dy, dx, *options)
-    return dx.astype(dtype, copy=False)
+    dx = call.empty(x.shape)
+    call.kernels.average_pool2d_backward(dy, dx, *options)
+    return call.result(dx)
 
 
 # Dense ------------------------------------------------------------------------------------------
@@ -748,7 +805,7 @@ def dense(
     x : (samples, inputs)
     w : (inputs, outputs)
     b : (outputs,), optional
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -767,11 +824,11 @@ def dense(
     >>> dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.5, 0.0]))
     array([[1.5, 2. ]])
     """
-    dtype, x, w, b = _floats(x=x, w=w, b=b)
+    call, x, w, b = _prepared(backend, x=x, w=w, b=b)
     _check_dense(x, w, b, None)
-    y = np.empty((len(x), w.shape[1]), x.dtype)
-    get_backend(backend).dense_forward(x, w, b, y, Scratch())
-    return y.astype(dtype, copy=False)
+    y = call.empty((len(x), w.shape[1]))
+    call.kernels.dense_forward(x, w, b, y, call.scratch())
+    return call.result(y)
 
 
 def dense_input_gradient(
@@ -799,11 +856,11 @@ def dense_input_gradient(
     >>> dense_input_gradient(x, w, np.array([[1.0, 1.0]]))
     array([[3., 7.]])
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
     _check_dense(x, w, None, dy)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).dense_backward_input(dy, w, dx, Scratch())
-    return dx.astype(dtype, copy=False)
+    dx = call.empty(x.shape)
+    call.kernels.dense_backward_input(dy, w, dx, call.scratch())
+    return call.result(dx)
 
 
 def dense_kernel_gradient(
@@ -833,11 +890,11 @@ def dense_kernel_gradient(
     (array([[ 1., 10.],
            [ 2., 20.]]), array([ 1., 10.]))
     """
-    dtype, x, w, dy = _floats(x=x, w=w, dy=dy)
+    call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
     _check_dense(x, w, None, dy)
-    dw, db = np.empty(w.shape, x.dtype), np.empty(w.shape[1], x.dtype)
-    get_backend(backend).dense_backward_params(x, dy, dw, db, Scratch())
-    return dw.astype(dtype, copy=False), db.astype(dtype, copy=False)
+    dw, db = call.empty(w.shape), call.empty((w.shape[1],))
+    call.kernels.dense_backward_params(x, dy, dw, db, call.scratch())
+    return call.result(dw), call.result(db)
 
 
 # Activations and losses -------------------------------------------------------------------------
@@ -861,7 +918,7 @@ def relu(
     negative_slope : float, default 0
         The slope below the threshold; leaky if not 0.
     threshold : float, default 0
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -878,11 +935,11 @@ def relu(
     >>> relu(np.array([-2.0, 0.5, 9.0]), max_value=6, negative_slope=0.1)
     array([-0.2,  0.5,  6. ])
     """
-    dtype, x = _floats(x=x)
-    y = np.empty(x.shape, x.dtype)
+    call, x = _prepared(backend, x=x)
+    y = call.empty(x.shape)
     bound = inf if max_value is None else float(max_value)
-    get_backend(backend).relu_forward(x, y, bound, float(negative_slope), float(threshold))
-    return y.astype(dtype, copy=False)
+    call.kernels.relu_forward(x, y, bound, float(negative_slope), float(threshold))
+    return call.result(y)
 
 
 def relu_gradient(
@@ -916,12 +973,12 @@ def relu_gradient(
     >>> relu_gradient(np.array([-2.0, 0.0, 0.5]), np.array([1.0, 1.0, 1.0]))
     array([0., 0., 1.])
     """
-    dtype, x, dy = _floats(x=x, dy=dy)
+    call, x, dy = _prepared(backend, x=x, dy=dy)
     _check_shape("dy", dy, x.shape, "that of x")
-    dx = np.empty(x.shape, x.dtype)
+    dx = call.empty(x.shape)
     bound = inf if max_value is None else float(max_value)
-    get_backend(backend).relu_backward(x, dy, dx, bound, float(negative_slope), float(threshold))
-    return dx.astype(dtype, copy=False)
+    call.kernels.relu_backward(x, dy, dx, bound, float(negative_slope), float(threshold))
+    return call.result(dx)
 
 
 def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
@@ -931,7 +988,7 @@ def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
     ----------
     x : (..., classes)
         Logits, of any size: nothing overflows.
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -950,13 +1007,13 @@ def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
     >>> softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    dtype, x = _floats(x=x)
+    call, x = _prepared(backend, x=x)
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"x must have at least one class in its last dimension, got {x.shape}")
-    y = np.empty(x.shape, x.dtype)
+    y = call.empty(x.shape)
     rows = (-1, x.shape[-1]) if x.size else (0, x.shape[-1])
-    get_backend(backend).softmax_forward(x.reshape(rows), y.reshape(rows))
-    return y.astype(dtype, copy=False)
+    call.kernels.softmax_forward(x.reshape(rows), y.reshape(rows))
+    return call.result(y)
 
 
 def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "auto") -> np.ndarray:
@@ -971,7 +1028,7 @@ def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "au
         Logits, that is numbers before a softmax.
     target : (samples, classes) of floats or (samples,) of integers
         The wanted distribution, or the number of the right class.
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -990,32 +1047,34 @@ def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "au
     >>> softmax_cross_entropy(np.zeros((2, 10)), np.array([3, 7])).round(4)
     array([2.3026, 2.3026])
     """
-    dtype, x, target = _logits_and_target(x, target)
-    losses, _ = _softmax_cross_entropy(x, target, backend)
-    return losses.astype(dtype, copy=False)
+    call, x, target = _logits_and_target(backend, x, target)
+    losses, _ = _softmax_cross_entropy(call, x, target)
+    return call.result(losses)
 
 
-def _logits_and_target(x, target):
-    target = np.asarray(target)
-    if target.ndim != 1 or target.dtype.kind not in "iu":
-        dtype, x, target = _floats(x=x, target=target)
+def _logits_and_target(backend, x, target):
+    target = target if is_device_array(target) else np.asarray(target)
+    if len(target.shape) != 1 or target.dtype.kind not in "iu":
+        call, x, target = _prepared(backend, x=x, target=target)
         _check_dimensions("x", x, ("samples", "classes"))
         _check_shape("target", target, x.shape, "that of x")
-        return dtype, x, target
-    dtype, x = _floats(x=x)
+        return call, x, target
+    call, x = _prepared(backend, x=x)
     _check_dimensions("x", x, ("samples", "classes"))
     _check_shape("target", target, x.shape[:1], "one class for each row of x")
+    if is_device_array(target):
+        target = call.kernels.memory.to_host(call.kernels.memory.adopt(target))
     wrong = target[(target < 0) | (target >= x.shape[1])]
     if wrong.size:
         raise ValueError(f"target must be classes from 0 to {x.shape[1] - 1}, got {wrong[0]}")
-    one_hot = np.zeros(x.shape, x.dtype)
+    one_hot = np.zeros(x.shape, call.computed)
     one_hot[np.arange(len(x)), target] = 1
-    return dtype, x, one_hot
+    return call, x, call.take(one_hot)
 
 
-def _softmax_cross_entropy(x, target, backend):
-    losses, probabilities = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
-    get_backend(backend).softmax_cross_entropy_forward(x, target, losses, probabilities)
+def _softmax_cross_entropy(call, x, target):
+    losses, probabilities = call.empty((len(x),)), call.empty(x.shape)
+    call.kernels.softmax_cross_entropy_forward(x, target, losses, probabilities)
     return losses, probabilities
 
 
@@ -1043,11 +1102,11 @@ def softmax_cross_entropy_gradient(
     >>> softmax_cross_entropy_gradient(np.zeros((1, 4)), np.array([0]))
     array([[-0.75,  0.25,  0.25,  0.25]])
     """
-    dtype, x, target = _logits_and_target(x, target)
-    _, probabilities = _softmax_cross_entropy(x, target, backend)
-    dx = np.empty(x.shape, x.dtype)
-    get_backend(backend).softmax_cross_entropy_backward(probabilities, target, dx, float(scale))
-    return dx.astype(dtype, copy=False)
+    call, x, target = _logits_and_target(backend, x, target)
+    _, probabilities = _softmax_cross_entropy(call, x, target)
+    dx = call.empty(x.shape)
+    call.kernels.softmax_cross_entropy_backward(probabilities, target, dx, float(scale))
+    return call.result(dx)
 
 
 # Image processing -------------------------------------------------------------------------------
@@ -1077,7 +1136,7 @@ def convolve2d(
     border : {'zero', 'edge', 'reflect'}, default 'zero'
         What 'same' assumes outside the image: zeros, the nearest pixel, or the image mirrored at
         the centre of its outermost pixels.
-    backend : {'auto', 'cpu', 'reference'}, default 'auto'
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
@@ -1138,7 +1197,10 @@ def correlate2d(
 
 
 def _filter_image(image, kernel, mode, border, backend, flip):
-    dtype, image, kernel = _floats(image=image, kernel=kernel)
+    for name, array in (("image", image), ("kernel", kernel)):
+        if is_device_array(array):
+            raise TypeError(f"{name} must be an array of the host, this one lies on a GPU")
+    call, image, kernel = _prepared("reference", image=image, kernel=kernel)
     grey = image.ndim == 2
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(
@@ -1160,4 +1222,4 @@ def _filter_image(image, kernel, mode, border, backend, flip):
         kernel = kernel[::-1, ::-1]
     one_per_channel = np.repeat(kernel[:, :, None, None], image.shape[2], 2)
     y = depthwise_conv2d(image[None], one_per_channel, backend=backend)[0]
-    return (y[:, :, 0] if grey else y).astype(dtype, copy=False)
+    return (y[:, :, 0] if grey else y).astype(call.dtype, copy=False)

@@ -28,6 +28,7 @@ respect to ``x``, and so on.
 import numpy as np
 
 from convlib.kernels import PROBABILITY_FLOOR
+from convlib.kernels import memory as memory
 
 __all__ = [
     "adam_update",

@@ -5,6 +5,7 @@ how. Convolution, dense layers, pooling and softmax are written in register tile
 everything else in plain loops over contiguous memory.
 """
 
+from convlib.kernels import memory as memory
 from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cpu._threads import load_tbb
 

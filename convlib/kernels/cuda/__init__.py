@@ -6,9 +6,12 @@ kernels are compiled, and the device is taken, when the first one is launched.
 """
 
 from convlib.kernels._cache import stamped_cache
+from convlib.kernels.cuda import _device
 
 with stamped_cache():
     from convlib.kernels.cuda.elementwise import relu_forward
+
+memory = _device
 
 __all__ = [
     "relu_forward",

@@ -22,18 +22,53 @@ _stream = 0
 
 
 def empty(shape: tuple[int, ...], dtype) -> object:
-    """Return an uninitialised array on the device."""
-    return cuda.device_array(shape, dtype)
+    """Return an uninitialised array on the device.
+
+    Raises
+    ------
+    MemoryError
+        If the device has no room for it.
+    """
+    try:
+        return cuda.device_array(shape, dtype)
+    except Exception as error:
+        _explain_lack_of_memory(error, math.prod(shape) * np.dtype(dtype).itemsize)
+        raise
+
+
+def zeros(shape: tuple[int, ...], dtype) -> object:
+    """Return an array of zeros on the device."""
+    return to_device(np.zeros(shape, dtype))
 
 
 def to_device(array: np.ndarray) -> object:
     """Return a copy of a host's array on the device."""
-    return cuda.to_device(np.ascontiguousarray(array))
+    copy = empty(array.shape, array.dtype)
+    write(copy, array)
+    return copy
+
+
+from_host = to_device
 
 
 def to_host(array: object) -> np.ndarray:
     """Return a copy of a device's array on the host, after all that was launched is done."""
     return array.copy_to_host()
+
+
+def write(target: object, values: np.ndarray) -> None:
+    """Copy values of the host into an array on the device of the same shape."""
+    if target.size:
+        target.copy_to_device(np.ascontiguousarray(values, target.dtype))
+
+
+def _explain_lack_of_memory(error, nbytes):
+    # numba-cuda's error has no class of its own for this; its text holds the driver's name for it.
+    if "OUT_OF_MEMORY" in str(error):
+        raise MemoryError(
+            f"the GPU has no room for another {nbytes / 2**20:,.0f} MB; take a smaller batch_size, "
+            f"or backend='cpu'"
+        ) from error
 
 
 def launch(kernel, blocks, threads, *arguments) -> None:
@@ -81,6 +116,11 @@ def _address(array) -> int:
     return array.ctypes.data  # the simulator's
 
 
+def adopt(array: object) -> object:
+    """Return any package's array on the device as one of numba's; nothing is copied."""
+    return array if hasattr(array, "__cuda_ndarray__") else cuda.as_cuda_array(array)
+
+
 class DeviceScratch(Scratch):
     """A `Scratch` whose memory lies on the device."""
 
@@ -91,3 +131,6 @@ class DeviceScratch(Scratch):
     def _view(self, shape, dtype, offset):
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         return self._bytes[offset : offset + nbytes].view(dtype).reshape(shape)
+
+
+Scratch = DeviceScratch

@@ -1,0 +1,50 @@
+"""Where the arrays of the CPU's backends live: the memory of the host.
+
+Each backend has a module of these functions as its attribute ``memory``, so that whoever owns
+arrays need not know on which side they are.
+"""
+
+import math
+
+import numpy as np
+
+from convlib.kernels.scratch import Scratch
+
+__all__ = ["Scratch", "empty", "from_host", "is_device_array", "to_host", "write", "zeros"]
+
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Return an uninitialised array that begins at a cache line."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, memory.data, -memory.ctypes.data % _ALIGNMENT)
+
+
+def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Return an array of zeros that begins at a cache line."""
+    array = empty(shape, dtype)
+    array[...] = 0
+    return array
+
+
+def from_host(array: np.ndarray) -> np.ndarray:
+    """Return an array of the host as the kernels can read it: here, itself."""
+    return array
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    """Return an array as one of the host: here, itself."""
+    return array
+
+
+def write(target: np.ndarray, values: np.ndarray) -> None:
+    """Copy values of the host into an array of the same shape."""
+    target[...] = values
+
+
+def is_device_array(array: object) -> bool:
+    """Whether an array lies on a GPU, whichever package made it."""
+    # The second is what numba's own arrays have, those of its simulator too.
+    return hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")
