@@ -23,6 +23,7 @@ DISK_NEEDED_MB = 1000
 
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "requirements.txt"
+CUDA_REQUIREMENTS = ROOT / "requirements-cuda.txt"
 CHAPTERS = ROOT / "chapters"
 FIRST_CHAPTER = "00_start_here.ipynb"
 
@@ -31,6 +32,7 @@ PROGRAMS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = PROGRAMS / ("python.exe" if os.name == "nt" else "python")
 # Written last, so that it is there only after a set-up that went all the way through.
 STAMP = VENV / "book-ready.txt"
+CUDA_STAMP = VENV / "cuda-ready.txt"
 
 # What a failed installation printed, and what that means to the person who ran it.
 KNOWN_FAILURES = (
@@ -71,7 +73,12 @@ def main(arguments=None):
     reader = commands.add_parser("read", help="open the chapters in JupyterLab")
     reader.add_argument("--no-browser", action="store_true", help="only print the address")
     reader.add_argument("--port", type=int, help="port of the JupyterLab server")
-    commands.add_parser("test", help="run every test and chapter; what follows is for pytest")
+    tester = commands.add_parser(
+        "test", help="run every test and chapter; what follows is for pytest"
+    )
+    tester.add_argument(
+        "--cuda", action="store_true", help="install the GPU's compiler first and test with it too"
+    )
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
     commands.add_parser(
         "bench", add_help=False, help="measure convlib's speed, beside its peers' where they are"
@@ -86,12 +93,17 @@ def main(arguments=None):
         if options.command == "read":
             command = jupyterlab(options.no_browser, options.port)
         elif options.command == "test":
+            if options.cuda:
+                add_cuda()
             # Side by side, since compiling keeps one core busy and training two.
             command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
         elif options.command == "bench":
             command = ["benchmarks"] + passed_on
         else:
             command = ["convlib.notebook.build"] + passed_on
+        if options.command in ("test", "build"):
+            # What chapters print is not to depend on whether this machine has a GPU.
+            os.environ.setdefault("CONVLIB_BACKEND", "cpu")
         return hand_over(command)
     except Stop as reason:
         print(f"book.py: {reason}.", file=sys.stderr)
@@ -142,7 +154,7 @@ def set_up():
             shutil.rmtree(VENV)
         # When this runs in .venv itself, the new one has to come from the Python underneath.
         run_or_explain([getattr(sys, "_base_executable", sys.executable), "-m", "venv", VENV])
-        install_packages()
+        install_packages(REQUIREMENTS)
         make_importable()
         keep_jupyterlab_quiet()
         unfinished = STAMP.with_suffix(".part")
@@ -153,16 +165,26 @@ def set_up():
     print("The book is set up.", flush=True)
 
 
-def is_ready(wanted):
+def add_cuda():
+    """Put what ``requirements-cuda.txt`` pins into ``.venv`` as well, unless it is there."""
+    wanted = hashlib.sha256(CUDA_REQUIREMENTS.read_bytes()).hexdigest()
+    if is_ready(wanted, CUDA_STAMP):
+        return
+    print("Adding the GPU's compiler to .venv: 400 MB of downloads, this time only.", flush=True)
+    install_packages(CUDA_REQUIREMENTS)
+    CUDA_STAMP.write_text(wanted)
+
+
+def is_ready(wanted, stamp=None):
     """Tell whether ``.venv`` was set up for this stamp and its Python still runs."""
     try:
-        stamped = STAMP.read_text() == wanted
+        stamped = (stamp or STAMP).read_text() == wanted
         return stamped and subprocess.run([PYTHON, "-c", ""]).returncode == 0
     except OSError:
         return False
 
 
-def install_packages():
+def install_packages(requirements):
     """Install the pinned packages, ready-made ones only, since there may be no compiler."""
     fetched = 0
 
@@ -175,7 +197,7 @@ def install_packages():
         elif line.startswith("Installing "):
             print(f"\r  fetched {fetched} packages, unpacking them now", flush=True)
 
-    command = [PYTHON, "-m", "pip", "install", "--requirement", REQUIREMENTS]
+    command = [PYTHON, "-m", "pip", "install", "--requirement", requirements]
     command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     run_or_explain(command + ["--progress-bar=off"], show_progress)
 

@@ -31,8 +31,12 @@ def declared(*extras: str) -> dict[str, Requirement]:
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
-def pinned() -> list[Requirement]:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+def pinned(*files: str) -> list[Requirement]:
+    lines = [
+        line
+        for file in files or ("requirements.txt",)
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
+    ]
     return [Requirement(line) for line in lines if not line.startswith("#")]
 
 
@@ -59,14 +63,15 @@ def test_conda_and_pip_name_the_same_packages_with_the_same_bounds():
 
 
 def test_every_dependency_has_both_bounds():
-    for requirement in declared("book", "test", "dev").values():
+    for requirement in declared("book", "cuda", "test", "dev").values():
         operators = {part.operator for part in requirement.specifier}
         assert operators == {">=", "<"}, f"{requirement}: expected >= and <"
 
 
 def test_every_dependency_is_pinned_within_its_bounds():
-    for name, requirement in declared("book", "test").items():
-        pins = [pin for pin in pinned() if canonicalize_name(pin.name) == name]
+    every_pin = pinned("requirements.txt", "requirements-cuda.txt")
+    for name, requirement in declared("book", "cuda", "test").items():
+        pins = [pin for pin in every_pin if canonicalize_name(pin.name) == name]
         assert pins, f"requirements.txt lacks {name}: write it again as pyproject.toml says"
         for pin in pins:
             (version,) = pin.specifier
@@ -74,13 +79,14 @@ def test_every_dependency_is_pinned_within_its_bounds():
 
 
 def test_requirements_are_exact_pins_and_nothing_else():
-    for pin in pinned():
+    for pin in pinned("requirements.txt", "requirements-cuda.txt"):
         assert [part.operator for part in pin.specifier] == ["=="], f"{pin} is not a pin"
         assert pin.url is None and not pin.extras
     # One pin at most applies anywhere: here, and on the two systems with pins of their own.
     for changes in ({}, WINDOWS, INTEL_MAC):
         here = default_environment() | changes
-        applied = [pin.name for pin in pinned() if pin.marker is None or pin.marker.evaluate(here)]
+        pins = pinned("requirements.txt", "requirements-cuda.txt")
+        applied = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(here)]
         assert len(applied) == len(set(applied))
 
 
