@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from convlib import initializers, shapes
+from convlib.kernels import memory
 from convlib.kernels.scratch import Scratch
 
 Shape = tuple[int | None, ...]
@@ -181,6 +182,7 @@ class Layer(Step):
         self.built = False
         self.input_shape = self.output_shape = None
         self._trainable_names, self._fixed_names = [], []
+        self._constant_names: list[str] = []  # of arrays that the kernels read and nobody changes
 
     def create_weights(self, input_shape: Shape) -> None:
         """Create the weights with `add_weight`, and whatever else the shape decides."""
@@ -197,12 +199,22 @@ class Layer(Step):
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """The weight arrays themselves, in Keras' order."""
+        """The weight arrays themselves, in Keras' order; on a GPU if one computed last."""
         return [getattr(self, name) for name in (*self._trainable_names, *self._fixed_names)]
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of the weights, in Keras' order and layout."""
-        return [weight.copy() for weight in self.weights]
+        return [memory.to_host(weight).copy() for weight in self.weights]
+
+    def move_to(self, place: ModuleType) -> None:
+        """Let all arrays that the kernels read lie in another ``memory``, unless they do already.
+
+        A weight that is moved is a new array, so that a plan which holds the old one sees it.
+        """
+        for name in (*self._trainable_names, *self._fixed_names, *self._constant_names):
+            array = getattr(self, name)
+            if not place.holds(array):
+                setattr(self, name, place.from_host(memory.to_host(array)))
 
     def set_weights(self, weights: Iterable) -> None:
         """Replace the values of the weights.
@@ -280,7 +292,7 @@ def assign_weights(targets: list[np.ndarray], values: Iterable, owner: str) -> N
                 f"weight array {number} of {owner} has shape {target.shape}, got {value.shape}"
             )
     for target, value in zip(targets, values, strict=True):
-        target[...] = value
+        memory.write(target, value)
 
 
 def image_shape(input_shape: Shape) -> tuple[int, int, int]:

@@ -493,13 +493,14 @@ class BatchNormalization(Layer):
     def create_weights(self, input_shape):
         shape = input_shape[-1:]
         self.gamma, self.beta = np.ones(shape, self.dtype), np.zeros(shape, self.dtype)
+        self._zeros = np.zeros(shape, self.dtype)
+        self._constant_names = ["gamma", "beta", "_zeros"]
         if self.scale:
             self.add_weight("gamma", shape, self.gamma_initializer)
         if self.center:
             self.add_weight("beta", shape, self.beta_initializer)
         self.add_weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
         self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)
-        self._zeros = np.zeros(shape, self.dtype)
 
     def saved(self, input_shape):
         # The last two are where unwanted gradients go.

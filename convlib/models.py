@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from convlib import base, checks, fusion, layers, losses, optimizers, storage, u
 from convlib import callbacks as callbacks_module
 from convlib import metrics as metrics_module
 from convlib import summary as summary_table
-from convlib.kernels import get_backend
+from convlib.kernels import get_backend, memory
 from convlib.kernels.compiling import notice_compilation
 from convlib.layers import Input, Layer
 from convlib.plan import Parameters, Plan
@@ -219,12 +220,12 @@ class Sequential:
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """The weight arrays themselves, layer by layer."""
+        """The weight arrays themselves, layer by layer; on a GPU if one computed last."""
         return [weight for layer in self.layers for weight in layer.weights]
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weights, in Keras' order and layout."""
-        return [weight.copy() for weight in self.weights]
+        return [memory.to_host(weight).copy() for weight in self.weights]
 
     def set_weights(self, weights: Iterable) -> None:
         """Replace the values of all weights; shapes as in `get_weights`."""
@@ -269,8 +270,8 @@ class Sequential:
         loss : str or Loss
         metrics : sequence of str or Metric, optional
             'accuracy' stands for the kind that fits the model.
-        backend : {'auto', 'cpu', 'reference'}, default 'auto'
-            Which kernels compute.
+        backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
+            Which kernels compute: see `convlib.kernels.get_backend`.
         fuse : bool, default True
             Whether neighbouring steps are computed as one where `convlib.fusion` knows how.
 
@@ -309,21 +310,29 @@ class Sequential:
     def _steps(self):
         return [step for layer in self.layers for step in layer.steps()]
 
-    def _plan(self, steps, batch_size, **options) -> Plan:
+    def _kernels(self) -> ModuleType:
+        """Return the backend's module, with all weights where it can read them."""
         kernels = get_backend(self._backend)
+        for layer in self.layers:
+            layer.move_to(kernels.memory)
+        return kernels
+
+    def _plan(self, steps, batch_size, **options) -> Plan:
+        kernels = self._kernels()
         return Plan(steps, self._sample_shape, batch_size, kernels, self.dtype, **options)
 
     def _training_plan(self, batch_size: int) -> Plan:
         """Return the plan that trains."""
+        kernels = self._kernels()
         if self._parameters is None or not self._parameters.are_current(self.layers):
-            self._parameters = Parameters(self.layers, self.dtype)
+            self._parameters = Parameters(self.layers, self.dtype, kernels)
             self._training = None
         if self.optimizer.owner is not self:
             raise ValueError(
                 "this model's optimizer was given to another model since; compile this one again, "
                 "with an optimizer of its own"
             )
-        self.optimizer.build(self._parameters.values)
+        self.optimizer.build(self._parameters.values, kernels.memory)
         if self._training is None or self._training.batch_size < batch_size:
             steps = [*self._steps(), self.loss]
             *steps, loss = fusion.fuse(steps) if self._fuse else steps
@@ -333,6 +342,7 @@ class Sequential:
 
     def _inference_plan(self, samples: int, with_loss: bool) -> Plan:
         """Return the plan that predicts, or evaluates, so many samples in batches of its own."""
+        self._kernels()
         size = min(samples, self._inference_batch())
         plan = self._inference.get(with_loss)
         if plan is None or plan.batch_size < size:
@@ -710,7 +720,7 @@ class Sequential:
             ],
             "compiled": None,
         }
-        arrays = {f"weight_{k}": weight for k, weight in enumerate(self.weights)}
+        arrays = {f"weight_{k}": weight for k, weight in enumerate(self.get_weights())}
         if self.loss is not None:
             config["compiled"] = {
                 "optimizer": _described(self.optimizer),
@@ -722,7 +732,10 @@ class Sequential:
                 "fuse": self._fuse,
             }
             config["iterations"] = self.optimizer.iterations
-            arrays |= {f"optimizer_{name}": a for name, a in self.optimizer.state.items()}
+            arrays |= {
+                f"optimizer_{name}": memory.to_host(array)
+                for name, array in self.optimizer.state.items()
+            }
         storage.write(filepath, config, arrays)
 
 

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
+from convlib.kernels import memory
+
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
 
 
@@ -37,11 +39,22 @@ class Optimizer:
         self.iterations = 0
         self.state: dict[str, np.ndarray] = {}
 
-    def build(self, parameters: np.ndarray) -> None:
-        """Make the state for these weights, unless it is there already."""
+    def build(self, parameters: np.ndarray, place: ModuleType = memory) -> None:
+        """Make the state for these weights, unless it is there already.
+
+        Parameters
+        ----------
+        parameters : (parameters,) array
+        place : module
+            The ``memory`` in which the state is to lie.
+        """
         if any(self.state.get(name, _NOTHING).size != parameters.size for name in self.state_names):
-            self.state = {name: np.zeros_like(parameters) for name in self.state_names}
+            shape, dtype = parameters.shape, parameters.dtype
+            self.state = {name: place.zeros(shape, dtype) for name in self.state_names}
             self.iterations = 0
+        for name, array in self.state.items():
+            if not place.holds(array):
+                self.state[name] = place.from_host(memory.to_host(array))
 
     def update(self, kernels: ModuleType, parameters: np.ndarray, gradients: np.ndarray) -> None:
         """Take one step, changing ``parameters``."""

@@ -11,17 +11,10 @@ from types import ModuleType
 import numpy as np
 
 from convlib.base import Layer, Step, Work
-from convlib.kernels.scratch import Scratch
+from convlib.kernels import memory
 from convlib.losses import Loss
 
-_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-
-
-def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Return an uninitialised array that begins at a cache line."""
-    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    return np.ndarray(shape, dtype, memory.data, -memory.ctypes.data % _ALIGNMENT)
+_CACHE_LINE = 64  # bytes
 
 
 class Parameters:
@@ -37,22 +30,22 @@ class Parameters:
         For each layer with trainable weights, the views of ``gradients`` that belong to them.
     """
 
-    def __init__(self, layers: Sequence[Layer], dtype: str):
+    def __init__(self, layers: Sequence[Layer], dtype: str, kernels: ModuleType):
         weights = _trainable(layers)
-        line = _ALIGNMENT // np.dtype(dtype).itemsize
+        line = _CACHE_LINE // np.dtype(dtype).itemsize
         offsets = [0]
         for layer, name in weights:
             offsets.append(offsets[-1] + -(-getattr(layer, name).size // line) * line)
-        self.values = aligned_empty((offsets[-1],), dtype)
-        self.gradients = aligned_empty((offsets[-1],), dtype)
-        self.values[...] = self.gradients[...] = 0
+        self.values, self.gradients = (
+            kernels.memory.zeros((offsets[-1],), dtype) for _ in range(2)
+        )
         self.gradients_of: dict[Layer, list[np.ndarray]] = {}
         self._trainable, self._views = weights, []
         for (layer, name), start in zip(weights, offsets, strict=False):
             weight = getattr(layer, name)
             place = slice(start, start + weight.size)
             view = self.values[place].reshape(weight.shape)
-            view[...] = weight
+            memory.write(view, memory.to_host(weight))
             setattr(layer, name, view)
             self._views.append(view)
             gradient = self.gradients[place].reshape(weight.shape)
@@ -113,7 +106,7 @@ class Plan:
     ):
         self.batch_size = batch_size
         self.kernels, self._steps, self._dtype, self._loss = kernels, steps, dtype, loss
-        self._scratch = Scratch()
+        self._scratch = kernels.memory.Scratch()
         self._gradients_of = parameters.gradients_of if parameters else {}
         trained = [place for place, step in enumerate(steps) if step.owner in self._gradients_of]
         # Backward ends at the first step with something to learn, unless the input's own
@@ -129,17 +122,17 @@ class Plan:
         self._gradients = self._place_gradients()
         self._saved = [
             {
-                name: aligned_empty(self._sized(shape), own or dtype)
+                name: kernels.memory.empty(self._sized(shape), own or dtype)
                 for name, (shape, own) in step.saved((None, *before)).items()
             }
             for step, before in zip(steps, self._shapes, strict=False)
         ]
         if loss:
             outputs = math.prod(self._shapes[-1])
-            self._target = aligned_empty((batch_size, outputs), dtype)
-            self._losses = aligned_empty((batch_size,), dtype)
+            self._target = kernels.memory.empty((batch_size, outputs), dtype)
+            self._losses = kernels.memory.empty((batch_size,), dtype)
             self._loss_saved = {
-                name: aligned_empty(self._sized(shape), own or dtype)
+                name: kernels.memory.empty(self._sized(shape), own or dtype)
                 for name, (shape, own) in loss.saved((None, outputs)).items()
             }
         self._bound = {}
@@ -152,7 +145,7 @@ class Plan:
     def _alternating(self):
         """Return a function that gives memory for a shape, valid until the next call but one."""
         size = self.batch_size * max(math.prod(shape) for shape in self._shapes)
-        blocks = [aligned_empty((size,), self._dtype) for _ in range(2)]
+        blocks = [self.kernels.memory.empty((size,), self._dtype) for _ in range(2)]
 
         def take(shape):
             blocks.reverse()
@@ -162,7 +155,7 @@ class Plan:
         return take
 
     def _fresh(self, shape):
-        return aligned_empty((self.batch_size, *shape), self._dtype)
+        return self.kernels.memory.empty((self.batch_size, *shape), self._dtype)
 
     def _place_values(self):
         """Return the array of the input and of every step's output."""
@@ -217,7 +210,7 @@ class Plan:
         samples = min(stop, len(x)) - start
         target = self._bind(samples).values[0]
         if order is None:
-            target[...] = x[start : start + samples]
+            memory.write(target, x[start : start + samples])
         else:
             self.kernels.gather(x, order[start : start + samples], target)
         return samples
@@ -259,7 +252,7 @@ class Plan:
     def backward_from(self, dy: np.ndarray) -> np.ndarray | None:
         """Send the gradient of the output back, after `forward`; return that of the input."""
         bound = self._bind(len(dy))
-        bound.gradients[-1][...] = dy
+        memory.write(bound.gradients[-1], dy)
         self._backward(bound)
         return bound.gradients[0]
 

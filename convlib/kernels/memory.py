@@ -10,7 +10,7 @@ import numpy as np
 
 from convlib.kernels.scratch import Scratch
 
-__all__ = ["Scratch", "empty", "from_host", "is_device_array", "to_host", "write", "zeros"]
+__all__ = ["Scratch", "empty", "from_host", "holds", "is_device_array", "to_host", "write", "zeros"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -34,17 +34,25 @@ def from_host(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def to_host(array: np.ndarray) -> np.ndarray:
-    """Return an array as one of the host: here, itself."""
-    return array
-
-
-def write(target: np.ndarray, values: np.ndarray) -> None:
-    """Copy values of the host into an array of the same shape."""
-    target[...] = values
-
-
 def is_device_array(array: object) -> bool:
     """Whether an array lies on a GPU, whichever package made it."""
     # The second is what numba's own arrays have, those of its simulator too.
     return hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")
+
+
+def holds(array: object) -> bool:
+    """Whether an array lies here."""
+    return not is_device_array(array)
+
+
+def to_host(array: object) -> np.ndarray:
+    """Return an array as one of the host: itself if it is there, else a copy."""
+    return array.copy_to_host() if is_device_array(array) else array
+
+
+def write(target: object, values: np.ndarray) -> None:
+    """Copy values of the host into an array of the same shape, on either side."""
+    if not is_device_array(target):
+        target[...] = values
+    elif target.size:
+        target.copy_to_device(np.ascontiguousarray(values, target.dtype))

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 from numba import cuda
 
+from convlib.kernels.memory import is_device_array
+from convlib.kernels.memory import to_host as to_host
+from convlib.kernels.memory import write as write
 from convlib.kernels.scratch import Scratch
 
 THREADS = 256
@@ -51,15 +54,9 @@ def to_device(array: np.ndarray) -> object:
 from_host = to_device
 
 
-def to_host(array: object) -> np.ndarray:
-    """Return a copy of a device's array on the host, after all that was launched is done."""
-    return array.copy_to_host()
-
-
-def write(target: object, values: np.ndarray) -> None:
-    """Copy values of the host into an array on the device of the same shape."""
-    if target.size:
-        target.copy_to_device(np.ascontiguousarray(values, target.dtype))
+def holds(array: object) -> bool:
+    """Whether an array lies on a device."""
+    return is_device_array(array)
 
 
 def _explain_lack_of_memory(error, nbytes):
