@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "functional": {"kernels", "shapes"},
     "initializers": {"utils"},
     "metrics": set(),
-    "optimizers": set(),
+    "optimizers": {"kernels"},
     "base": {"kernels", "shapes", "initializers"},
     "layers": {"shapes", "initializers", "utils", "base"},
     "losses": {"base"},
