@@ -39,7 +39,7 @@ class Recorder:
 
         def call(*arguments):
             compiled_before, start = self.compiled_seconds, time.perf_counter()
-            kernel(*arguments)
+            result = kernel(*arguments)
             seconds = time.perf_counter() - start
             named = signature.bind(*arguments).arguments
             row = self.calls.setdefault(
@@ -51,6 +51,7 @@ class Recorder:
             row["compiled"] += self.compiled_seconds - compiled_before
             row["flops"] += flops(name, named)
             row["bytes"] += nbytes(name, named)
+            return result
 
         return call
 

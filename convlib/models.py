@@ -520,11 +520,12 @@ class Sequential:
         plan.forward(samples, training=True)
         each, prediction = plan.losses(samples, y)
         total = float(each.sum(dtype=np.float64))
-        plan.backward_from_loss(samples)
-        if not math.isfinite(total) or not self._parameters.gradients_are_finite():
+        if not math.isfinite(total):
             return None, prediction
-        parameters = self._parameters
-        self.optimizer.update(plan.kernels, parameters.values, parameters.gradients)
+        plan.backward_from_loss(samples)
+        vectors = self._parameters.values, self._parameters.gradients
+        if not self.optimizer.update(plan.kernels, *vectors, plan.scratch):
+            return None, prediction
         plan.commit(samples)
         return total, prediction
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from convlib.kernels import memory
+from convlib.kernels.scratch import Scratch
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
 
@@ -56,8 +57,22 @@ class Optimizer:
             if not place.holds(array):
                 self.state[name] = place.from_host(memory.to_host(array))
 
-    def update(self, kernels: ModuleType, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        """Take one step, changing ``parameters``."""
+    def update(
+        self,
+        kernels: ModuleType,
+        parameters: np.ndarray,
+        gradients: np.ndarray,
+        scratch: Scratch,
+    ) -> bool:
+        """Complete the gradients and take one step, changing ``parameters``; return True.
+
+        Or return False, and change nothing, if a gradient is NaN or infinite.
+        """
+        is_taken = self._update(kernels, parameters, gradients, scratch)
+        self.iterations += is_taken
+        return is_taken
+
+    def _update(self, kernels, parameters, gradients, scratch):
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -97,16 +112,16 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate)
         self.rho, self.epsilon = _share("rho", rho), _at_least_zero("epsilon", epsilon)
 
-    def update(self, kernels, parameters, gradients):
-        kernels.rmsprop_update(
+    def _update(self, kernels, parameters, gradients, scratch):
+        return kernels.rmsprop_update(
             parameters,
             gradients,
             self.state["mean_square"],
             self.learning_rate,
             self.rho,
             self.epsilon,
+            scratch,
         )
-        self.iterations += 1
 
 
 class SGD(Optimizer):
@@ -126,16 +141,16 @@ class SGD(Optimizer):
         super().__init__(learning_rate)
         self.momentum, self.nesterov = _share("momentum", momentum), bool(nesterov)
 
-    def update(self, kernels, parameters, gradients):
-        kernels.sgd_update(
+    def _update(self, kernels, parameters, gradients, scratch):
+        return kernels.sgd_update(
             parameters,
             gradients,
             self.state["velocity"],
             self.learning_rate,
             self.momentum,
             self.nesterov,
+            scratch,
         )
-        self.iterations += 1
 
 
 class Adam(Optimizer):
@@ -156,8 +171,8 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2 = _share("beta_1", beta_1), _share("beta_2", beta_2)
         self.epsilon = _at_least_zero("epsilon", epsilon)
 
-    def update(self, kernels, parameters, gradients):
-        kernels.adam_update(
+    def _update(self, kernels, parameters, gradients, scratch):
+        return kernels.adam_update(
             parameters,
             gradients,
             self.state["mean"],
@@ -167,8 +182,8 @@ class Adam(Optimizer):
             self.beta_2,
             self.epsilon,
             self.iterations + 1,
+            scratch,
         )
-        self.iterations += 1
 
 
 _BY_CLASS = {cls.__name__: cls for cls in (Adam, RMSprop, SGD)}

@@ -62,12 +62,6 @@ class Parameters:
             for (layer, name), view in zip(weights, self._views, strict=True)
         )
 
-    def gradients_are_finite(self) -> bool:
-        """Whether no gradient is NaN or infinite."""
-        # A sum is finite only if all its terms are, and it allocates nothing.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return math.isfinite(self.gradients.sum())
-
 
 def _trainable(layers):
     return [(layer, name) for layer in layers for name in layer.trainable_names]
@@ -75,6 +69,9 @@ def _trainable(layers):
 
 class Plan:
     """A chain of steps and all the memory that it needs for one batch.
+
+    With ``parameters`` to train, the plan's `scratch` postpones sums: after `backward_from_loss`
+    the gradients are complete only when an optimizer has got the scratch.
 
     Parameters
     ----------
@@ -106,7 +103,7 @@ class Plan:
     ):
         self.batch_size = batch_size
         self.kernels, self._steps, self._dtype, self._loss = kernels, steps, dtype, loss
-        self._scratch = kernels.memory.Scratch()
+        self.scratch = kernels.memory.Scratch(postpones_sums=parameters is not None)
         self._gradients_of = parameters.gradients_of if parameters else {}
         trained = [place for place, step in enumerate(steps) if step.owner in self._gradients_of]
         # Backward ends at the first step with something to learn, unless the input's own
@@ -257,6 +254,7 @@ class Plan:
         return bound.gradients[0]
 
     def _backward(self, bound):
+        self.scratch.forget_sums()
         for step, x, y, dy, dx, work in bound.backward:
             step.backward(x, y, dy, dx, work)
 
@@ -282,7 +280,7 @@ class _Bound:
             }
 
         self.values, self.gradients = leading(plan._values), leading(plan._gradients)
-        kernels, scratch = plan.kernels, plan._scratch
+        kernels, scratch = plan.kernels, plan.scratch
         works = [
             Work(
                 kernels,

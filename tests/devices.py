@@ -24,6 +24,7 @@ class Host:
     """Arrays stay where they are."""
 
     Scratch = Scratch
+    moves, postpones = False, True
 
     @staticmethod
     def upload(array):
@@ -40,6 +41,8 @@ class Host:
 
 class Device:
     """Arrays are copied to the device and back."""
+
+    moves, postpones = True, False
 
     def __init__(self):
         from convlib.kernels.cuda import _device

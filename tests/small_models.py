@@ -47,9 +47,14 @@ def training_loss(model, x, y):
 def weight_gradients(model, x, y):
     """Return (weight, gradient) for every trainable weight array, the weight being the live one."""
     training_loss(model, x, y)
-    model._training.backward_from_loss(len(x))
+    plan, parameters = model._training, model._parameters
+    plan.backward_from_loss(len(x))
+    # A step of size zero completes the gradients and changes nothing.
+    velocity = np.zeros_like(parameters.values)
+    vectors = parameters.values, parameters.gradients, velocity
+    assert plan.kernels.sgd_update(*vectors, 0.0, 0.0, False, plan.scratch)
     pairs = []
-    for layer, gradients in model._parameters.gradients_of.items():
+    for layer, gradients in parameters.gradients_of.items():
         weights = [getattr(layer, name) for name in layer.trainable_names]
         pairs += zip(weights, [gradient.copy() for gradient in gradients], strict=True)
     return pairs

@@ -22,12 +22,13 @@ from inspect import signature
 import numba
 import numpy as np
 import pytest
-from contract_cases import CASES, OPERATIONS, call, expected, is_float
-from devices import BACKENDS, device_of
+from contract_cases import CASES, OPERATIONS, call, expected, is_float, postpone_all
+from devices import BACKENDS, Host, device_of
 
 from convlib.kernels import get_backend, reference
 
 WITH_THREADS = [name for name in BACKENDS if name == "cpu"]
+ON_HOST = [name for name in BACKENDS if name != "cuda"]
 DTYPES = (np.float32, np.float64)
 # Elements before and after each array: 67 put it where no vector begins. Vectors on the GPU are
 # used only where arrays are aligned, so there one of the two precisions is tried in each way.
@@ -76,11 +77,12 @@ def _bytes(array):
     return array.view(np.uint8)
 
 
-def dirty_scratch(device, nbytes=1 << 16):
+def dirty_scratch(device, nbytes=1 << 16, postpones_sums=False):
     """Return work memory in which every float is NaN."""
-    scratch = device.Scratch()
-    (block,) = scratch.take(((nbytes,), np.uint8))
-    device.poison(block)
+    scratch = device.Scratch(postpones_sums)
+    for take in (scratch.take, scratch.take_sums):
+        (block,) = take(((1, nbytes), np.uint8))
+        device.poison(block)
     return scratch
 
 
@@ -102,6 +104,7 @@ class Call:
             name: value.copy() if isinstance(value, np.ndarray) else value
             for name, value in self.arguments.items()
         }
+        self.scratch = None
         for name in self.operation.outputs:
             if name in self.guarded:
                 self.guarded[name].poison()
@@ -113,16 +116,20 @@ class Call:
     def run(self, backend, scratch_size=1 << 16):
         """Make the call and return what it changed."""
         device = device_of(backend)
+        if "postponed" in self.case.arguments and not device.postpones:
+            pytest.skip("no sums are postponed there")
         # An array that is two arguments goes to the device once.
         buffers = {id(guarded): guarded for guarded in self.guarded.values()}
         there = {key: device.upload(guarded.buffer) for key, guarded in buffers.items()}
-        arguments = self.arguments | {
-            name: guarded.within(there[id(guarded)], self.arguments[name].shape)
-            for name, guarded in self.guarded.items()
-        }
-        self.scratch = dirty_scratch(device, scratch_size)
+        arguments = dict(self.arguments)
+        if device.moves:
+            for name, guarded in self.guarded.items():
+                arguments[name] = guarded.within(there[id(guarded)], self.arguments[name].shape)
+        self.scratch = self.scratch or dirty_scratch(device, scratch_size)
+        postpone_all(self.scratch, arguments)
         with np.errstate(all="ignore"):
-            call(backend, self.case.operation, arguments | {"scratch": self.scratch})
+            arguments["scratch"] = self.scratch
+            self.returned = call(backend, self.case.operation, arguments)
         for key, guarded in buffers.items():
             device.download(there[key], guarded.buffer)
         return {
@@ -140,7 +147,8 @@ class Call:
                 guarded.assert_unchanged()
 
     def assert_as_expected(self, changed):
-        values, tolerances = expected(self.case.operation, self.values)
+        values, tolerances, returned = expected(self.case.operation, self.values)
+        assert self.returned is returned
         for name, got in changed.items():
             assert_within(got, values[name], tolerances[name], name)
 
@@ -246,6 +254,83 @@ def test_bits_do_not_depend_on_the_number_of_threads(case, backend):
     finally:
         numba.set_num_threads(before)
     assert_same_bits(*results)
+
+
+OF_PARAMETERS = [case for case in CASES if case.operation.endswith("_params")]
+
+
+def step_of_size_zero(backend, dw, scratch):
+    """Complete the gradients; return whether they are finite."""
+    w, velocity = np.zeros_like(dw), np.zeros_like(dw)
+    return backend.sgd_update(w, dw, velocity, 0.0, 0.0, False, scratch)
+
+
+@pytest.mark.parametrize("backend", ON_HOST, indirect=True)
+@pytest.mark.parametrize("case", OF_PARAMETERS, ids=str)
+def test_postponed_sums_have_the_same_bits(case, backend):
+    at_once = Call(case, np.float32)
+    expected = at_once.run(backend)
+    # dw and db are parts of one vector, with something between them.
+    sizes = [expected[name].size for name in expected]
+    vector, place = np.full(sum(sizes) + 3 * len(sizes), 7, np.float32), 3
+    later = Call(case, np.float32)
+    later.scratch = dirty_scratch(Host, postpones_sums=True)
+    for name, size in zip(expected, sizes, strict=True):
+        later.arguments[name] = vector[place : place + size].reshape(expected[name].shape)
+        later.arguments[name].fill(np.nan)
+        place += size + 3
+    changed = later.run(backend)
+    finite = all(np.isfinite(value).all() for value in expected.values())
+    assert step_of_size_zero(backend, vector, later.scratch) is finite
+    assert_same_bits(expected, changed)
+    assert (vector == 7).sum() >= 3 * len(sizes)
+
+
+@pytest.mark.skipif("cpu" not in BACKENDS, reason="the CPU's kernels are not under test here")
+def test_each_kind_of_kernel_postpones_sums():
+    """The test above would see nothing if no sum ever was postponed."""
+    postponing = set()
+    for case in OF_PARAMETERS:
+        this = Call(case, np.float32)
+        this.scratch = dirty_scratch(Host, postpones_sums=True)
+        this.run(get_backend("cpu"))
+        if this.scratch._postponed:
+            postponing.add(case.operation)
+    assert postponing == {case.operation for case in OF_PARAMETERS} - {"dense_backward_params"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("backend", WITH_THREADS, indirect=True)
+def test_partial_sums_are_added_in_order(threads, backend):
+    if numba.config.NUMBA_NUM_THREADS < threads:
+        pytest.skip("this machine runs Numba with a single thread")
+    parts = np.random.default_rng(0).standard_normal((7, 50_000), np.float32)
+    dw, scratch, before = np.zeros(60_000, np.float32), Host.Scratch(True), numba.get_num_threads()
+    (sums,) = scratch.take_sums((parts.shape, np.float32))
+    sums[...] = parts
+    scratch.postpone(dw[:50_000], sums)
+    try:
+        numba.set_num_threads(threads)
+        assert step_of_size_zero(backend, dw, scratch)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(dw[:50_000], sum(parts))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("backend", ON_HOST, indirect=True)
+@pytest.mark.parametrize("operation", ["sgd_update", "rmsprop_update", "adam_update"])
+def test_a_total_that_overflows_is_refused(operation, dtype, backend):
+    case = next(case for case in CASES if case.operation == operation and "1000" in case.label)
+    this = Call(case, dtype)
+    largest = np.full((2, 1, 1), np.finfo(dtype).max)
+    this.arguments["postponed"] = {900: largest}
+    this.run(backend)
+    assert this.returned is False
+    assert this.arguments["dw"][900] == np.inf
+    for name in OPERATIONS[operation].changed:
+        if name != "dw":
+            this.guarded[name].assert_unchanged()
 
 
 def test_every_operation_is_tested_with_threads():

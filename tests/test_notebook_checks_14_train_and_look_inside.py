@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from convlib.kernels import reference
+from convlib.kernels.scratch import Scratch
 from convlib.notebook.checks import train_and_look_inside as checks
 
 Z = 1.96
@@ -109,7 +110,7 @@ def test_the_right_step():
 
 def test_the_library_takes_the_same_step():
     def library(w, dw, mean_square):
-        reference.rmsprop_update(w, dw, mean_square, 0.001, 0.9, 1e-7)
+        assert reference.rmsprop_update(w, dw, mean_square, 0.001, 0.9, 1e-7, Scratch())
         return w, mean_square
 
     assert checks.check_rmsprop_step(library)

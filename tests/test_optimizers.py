@@ -6,6 +6,7 @@ from small_models import BACKENDS
 
 from convlib import metrics, optimizers
 from convlib.kernels import get_backend
+from convlib.kernels.scratch import Scratch
 
 
 def walk(optimizer, gradients, backend, start=1.0):
@@ -14,7 +15,8 @@ def walk(optimizer, gradients, backend, start=1.0):
     optimizer.build(weight)
     path = []
     for gradient in gradients:
-        optimizer.update(get_backend(backend), weight, np.array([gradient], np.float64))
+        gradient = np.array([gradient], np.float64)
+        assert optimizer.update(get_backend(backend), weight, gradient, Scratch()) is True
         path.append(weight[0])
     return path
 
@@ -85,6 +87,38 @@ def test_state_lives_as_long_as_the_weights():
     assert optimizer.iterations == 2 and optimizer.state["velocity"].any()
     optimizer.build(np.zeros(3))
     assert optimizer.iterations == 0 and not optimizer.state["velocity"].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.RMSprop, optimizers.Adam])
+def test_only_steps_that_were_taken_count(kind, backend):
+    optimizer, kernels = kind(), get_backend(backend)
+    gradients = [2.0, np.nan, -1.0, np.inf, 0.5]
+    weight = np.array([1.0])
+    optimizer.build(weight)
+    for gradient in gradients:
+        taken = optimizer.update(kernels, weight, np.array([gradient]), Scratch())
+        assert taken is bool(np.isfinite(gradient))
+    assert optimizer.iterations == 3
+    # Adam's steps depend on their number.
+    assert weight[0] == walk(kind(), [2.0, -1.0, 0.5], backend)[-1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_postponed_gradients_are_added_up_before_the_step(backend):
+    optimizer, scratch = optimizers.SGD(1.0), Scratch(postpones_sums=True)
+    weights, gradients = np.zeros(5), np.full(5, 9.0)
+    optimizer.build(weights)
+    (sums,) = scratch.take_sums(((3, 2), np.float64))
+    sums[...] = [[1, 10], [2, 20], [3, 30]]
+    scratch.postpone(gradients[1:3], sums)
+    assert optimizer.update(get_backend(backend), weights, gradients, scratch)
+    np.testing.assert_array_equal(gradients, [9, 6, 60, 9, 9])
+    np.testing.assert_array_equal(weights, -gradients)
+    # What was added up is forgotten.
+    gradients[...] = 0
+    assert optimizer.update(get_backend(backend), weights, gradients, scratch)
+    np.testing.assert_array_equal(gradients, 0)
 
 
 def test_defaults_are_keras():

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from convlib import shapes
 from convlib.kernels import reference
+from convlib.kernels.scratch import Scratch
 
 NO_PADDING = ((0, 0), (0, 0))
 WINDOW = {"strides": (1, 1), "padding": NO_PADDING, "dilation": (1, 1), "groups": 1}
@@ -287,8 +288,8 @@ def test_clipped_probabilities_have_no_gradient():
 def test_optimizers_by_hand():
     def update(operation, **arguments):
         arrays = {"w": np.array([1.0]), "dw": np.array([2.0]), "learning_rate": 0.1}
-        arguments = arrays | arguments
-        call(reference, operation, arguments)
+        arguments = arrays | arguments | {"scratch": Scratch()}
+        assert call(reference, operation, arguments)
         return arguments
 
     sgd = {"momentum": 0.5, "nesterov": False}

@@ -81,7 +81,79 @@ def test_it_does_not_remember_requests_without_end():
     scratch = Scratch()
     for size in range(2000):
         scratch.take(((size,), np.uint8))
-    assert len(scratch._arrays) <= 256
+    assert len(scratch._work._arrays) <= 256
+
+
+def test_postponed_sums_outlast_growth_and_other_calls():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(1200)
+    expected = np.zeros_like(gradients)
+    for number, (place, size) in enumerate([(0, 3), (10, 50), (100, 1000)], 1):
+        (sums,) = scratch.take_sums(((number, size), np.float64))
+        sums[...] = np.arange(number)[:, None] + number
+        expected[place : place + size] = sums.sum(0)
+        scratch.postpone(gradients[place : place + size], sums)
+        scratch.take_sums(((1, 100_000), np.float64))[0].fill(np.nan)  # not postponed
+        scratch.take(((100_000,), np.float64))[0].fill(np.nan)
+    memory, postponed = scratch.postponed(gradients)
+    for where in postponed:
+        for part in range(where.parts):
+            start = where.source + part * where.step
+            target = slice(where.target, where.target + where.length)
+            gradients[target] += memory[start : start + where.length]
+    np.testing.assert_array_equal(gradients, expected)
+
+
+def test_the_same_sums_step_after_step_cost_no_new_arrays():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(100)
+
+    def step(samples):
+        arrays = []
+        for place, size in ((0, 30), (40, 60)):
+            arrays += scratch.take_sums(((samples, size), np.float64))
+            scratch.postpone(gradients[place : place + size], arrays[-1])
+        return arrays, scratch.postponed(gradients)[1]
+
+    step(9)
+    (arrays, postponed), (smaller, _) = step(8), step(5)
+    again, postponed_again = step(8)
+    assert all(one is other for one, other in zip(arrays, again, strict=True))
+    assert postponed == postponed_again
+    assert not np.shares_memory(*arrays) and not np.shares_memory(*smaller)
+
+
+def test_without_postponing_sums_share_one_memory():
+    scratch = Scratch()
+    (first,) = scratch.take_sums(((3, 100), np.float32))
+    (second,) = scratch.take_sums(((2, 50), np.float32))
+    assert np.shares_memory(first, second)
+    (work,) = scratch.take(((300,), np.float32))
+    assert not np.shares_memory(work, first)
+
+
+def test_sums_of_an_abandoned_step_are_forgotten():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(4)
+    (sums,) = scratch.take_sums(((2, 4), np.float64))
+    scratch.postpone(gradients, sums)
+    scratch.forget_sums()
+    assert scratch.take_sums(((2, 4), np.float64))[0] is sums
+    assert scratch.postponed(gradients)[1] == ()
+
+
+def test_a_gradient_postponed_twice_is_overwritten():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(4)
+    for parts in (3, 2):
+        scratch.postpone(gradients, *scratch.take_sums(((parts, 4), np.float64)))
+    (where,) = scratch.postponed(gradients)[1]
+    assert where.parts == 2
+
+
+def test_gradients_that_the_optimizer_does_not_get_are_refused():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(9)
+    for target in (gradients[:3], gradients[5:], np.zeros(4)):
+        scratch.postpone(target, *scratch.take_sums(((2, target.size), np.float64)))
+        with pytest.raises(ValueError, match="no part of"):
+            scratch.postponed(gradients[1:8])
+        assert scratch.postponed(gradients)[1] == ()
 
 
 @pytest.fixture

@@ -142,6 +142,108 @@ def test_training_allocates_nothing_after_its_first_epoch():
     assert max(growth) < smallest_of_a_hidden_layer / 4, growth
 
 
+def postponing(**options):
+    """Return a model of which every kind of step leaves partial sums, and data for it."""
+    stack = [
+        layers.Conv2D(5, 3, activation="relu", input_shape=(12, 12, 1)),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(8, 3, padding="same"),
+        layers.DepthwiseConv2D(3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(3, activation="softmax"),
+    ]
+    generator = np.random.default_rng(0)
+    x = generator.random((130, 12, 12, 1), dtype=np.float32)
+    model = compiled(stack, "sparse_categorical_crossentropy", backend="cpu", **options)
+    return model, x, generator.integers(0, 3, 130)
+
+
+def assert_same_weights(one, other):
+    for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def watched_updates(model, monkeypatch):
+    """Return a list that will hold how many gradients waited for each update."""
+    waited, update = [], model.optimizer.update
+
+    def watch(kernels, parameters, gradients, scratch):
+        waited.append(len(scratch._postponed))
+        return update(kernels, parameters, gradients, scratch)
+
+    monkeypatch.setattr(model.optimizer, "update", watch)
+    return waited
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd"])
+def test_postponed_sums_train_to_the_same_bits(optimizer, monkeypatch):
+    one, x, y = postponing(optimizer=optimizer)
+    other, _, _ = postponing(optimizer=optimizer)
+    assert one._training_plan(100).scratch.postpones_sums
+    other._training_plan(100).scratch.postpones_sums = False
+    waited = watched_updates(one, monkeypatch), watched_updates(other, monkeypatch)
+    for trainable in (True, False, True):
+        for model in (one, other):
+            model.layers[0].trainable = trainable
+            model._training_plan(100).scratch.postpones_sums = model is one
+            model.fit(x, y, batch_size=100, epochs=2, shuffle=False, verbose=0)  # 100, 30
+        assert_same_weights(one, other)
+    assert all(waited[0]) and not any(waited[1])
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("place", [1, 3, 4])
+def test_an_abandoned_step_leaves_nothing_behind(stop, place, monkeypatch):
+    """``place`` is the step back, or the update, before which training is stopped."""
+    model, x, y = postponing()
+    untouched, _, _ = postponing()
+    model.train_on_batch(x, y)
+    untouched.train_on_batch(x, y)
+
+    def stopped(*arguments):
+        raise stop
+
+    with monkeypatch.context() as patch:
+        if place == 4:
+            patch.setattr(model.optimizer, "_update", stopped)
+        else:
+            kernels = model._training.kernels
+            names = ["depthwise_conv2d", "conv2d", "conv2d_relu_max_pool2d"]
+            patch.setattr(kernels, f"{names[place - 1]}_backward_params", stopped)
+        with pytest.raises(stop):
+            model.train_on_batch(2 * x, y)
+    assert model._training.scratch._postponed or place == 1
+    assert model.optimizer.iterations == 1
+    # In fewer samples the second convolution leaves no partial sums that would hide the old ones.
+    for samples in (70, 130):
+        model.train_on_batch(x[:samples], y[:samples])
+        untouched.train_on_batch(x[:samples], y[:samples])
+    assert_same_weights(model, untouched)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loss_that_is_not_finite_changes_nothing(backend, monkeypatch):
+    """Although the gradients, which the loss reports apart from its value, are."""
+    model, (x, labels) = convnet(backend=backend), images(20)
+    y = one_hot(labels)
+    model.train_on_batch(x, y)
+    plan, state = model._training, model.optimizer.state["mean_square"].copy()
+    weights, losses_of = model.get_weights(), plan.losses
+
+    def broken(samples, y):
+        each, prediction = losses_of(samples, y)
+        return np.where(np.arange(samples) == 3, np.nan, each), prediction
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "losses", broken)
+        with pytest.raises(FloatingPointError):
+            model.train_on_batch(x, y)
+    assert model.optimizer.iterations == 1
+    np.testing.assert_array_equal(model.optimizer.state["mean_square"], state)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 def test_asking_works_in_batches_of_its_own_and_reuses_their_memory(monkeypatch):
     monkeypatch.setattr(models, "_INFERENCE_BATCH", 64)
     model, (x, labels) = convnet(metrics=["accuracy"], backend="cpu"), images(1000)

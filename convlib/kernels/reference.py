@@ -16,7 +16,10 @@ Conventions, for every operation:
 * The order of a sum is left to the backend. So is Winograd's way of taking 3×3 convolutions at
   stride 1, with a bound of its own on the rounding error. Where numbers differ by no more than
   their errors, which of them is the maximum is therefore left open as well.
-* ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it.
+* ``scratch`` is a `Scratch`, work memory that the caller owns; a backend may ignore it. If it
+  postpones sums, an operation whose name ends in ``_params`` may leave dw and db as partial sums,
+  for the optimizer to add up. They must then be parts of the vector that the optimizer gets, and
+  nobody may read them before.
 * A NaN that takes part in a sum, product or maximum gives NaN. Whether it takes part where only
   zeros meet it that are not data (padding, or the losers of a pooling window) is left to the
   backend.
@@ -721,9 +724,24 @@ def mean_squared_error_backward(x, target, dx, scale):
 
 
 # Optimizers: one step for all parameters, given as one vector ------------------------------------
+#
+# First dw is completed: what ``scratch`` postponed is added up, part after part. If a gradient is
+# NaN or infinite then, nothing else is changed and the result is False; after a step it is True.
 
 
-def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
+def _complete(dw, scratch):
+    """Add up what was postponed; return whether all gradients are finite."""
+    sums, postponed = scratch.postponed(dw)
+    for where in postponed:
+        for run in range(where.runs):
+            first, source = where.target + run * where.length, where.source + run * where.spacing
+            starts = range(source, source + where.parts * where.step, where.step)
+            parts = (sums[start : start + where.length] for start in starts)
+            dw[first : first + where.length] = sum(parts)
+    return bool(np.isfinite(dw).all())
+
+
+def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov, scratch):
     """Gradient descent: ``velocity ← momentum·velocity − rate·dw``, ``w ← w + velocity``.
 
     With ``nesterov`` the step is ``momentum·velocity − rate·dw``, with the new velocity.
@@ -731,16 +749,24 @@ def sgd_update(w, dw, velocity, learning_rate, momentum, nesterov):
     Parameters
     ----------
     w, velocity : (parameters,), updated
-    dw : (parameters,)
+    dw : (parameters,), completed
     learning_rate, momentum : float
     nesterov : bool
+
+    Returns
+    -------
+    bool
+        Whether the step was taken: whether dw is finite.
     """
+    if not _complete(dw, scratch):
+        return False
     rate, momentum = w.dtype.type(learning_rate), w.dtype.type(momentum)
     velocity[...] = momentum * velocity - rate * dw
     w += momentum * velocity - rate * dw if nesterov else velocity
+    return True
 
 
-def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
+def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon, scratch):
     """Divide by the size of recent gradients: ``w ← w − rate·dw / √(mean_square + epsilon)``.
 
     ``mean_square ← rho·mean_square + (1 − rho)·dw²`` comes first (Tieleman & Hinton, 2012, with
@@ -749,15 +775,23 @@ def rmsprop_update(w, dw, mean_square, learning_rate, rho, epsilon):
     Parameters
     ----------
     w, mean_square : (parameters,), updated
-    dw : (parameters,)
+    dw : (parameters,), completed
     learning_rate, rho, epsilon : float
+
+    Returns
+    -------
+    bool
+        Whether the step was taken: whether dw is finite.
     """
+    if not _complete(dw, scratch):
+        return False
     rate, rho, epsilon = (w.dtype.type(value) for value in (learning_rate, rho, epsilon))
     mean_square[...] = rho * mean_square + (1 - rho) * dw * dw
     w -= rate * dw / np.sqrt(mean_square + epsilon)
+    return True
 
 
-def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon, step):
+def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon, step, scratch):
     """Adam (Kingma & Ba, 2015, in the form at the end of its section 2, as Keras).
 
     ``w ← w − rate·√(1 − beta_2^step)/(1 − beta_1^step) · mean / (√mean_square + epsilon)``, with
@@ -766,13 +800,21 @@ def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon
     Parameters
     ----------
     w, mean, mean_square : (parameters,), updated
-    dw : (parameters,)
+    dw : (parameters,), completed
     learning_rate, beta_1, beta_2, epsilon : float
     step : int
         1 for the first update.
+
+    Returns
+    -------
+    bool
+        Whether the step was taken: whether dw is finite.
     """
+    if not _complete(dw, scratch):
+        return False
     rate = w.dtype.type(learning_rate * np.sqrt(1 - beta_2**step) / (1 - beta_1**step))
     beta_1, beta_2, epsilon = (w.dtype.type(value) for value in (beta_1, beta_2, epsilon))
     mean += (dw - mean) * (1 - beta_1)
     mean_square += (dw * dw - mean_square) * (1 - beta_2)
     w -= rate * mean / (np.sqrt(mean_square) + epsilon)
+    return True

@@ -1,10 +1,88 @@
 """Work memory that grows to what a kernel needs and is then reused."""
 
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 _REMEMBERED = 256  # different requests: more than the steps of a network make
+_LINE = 64  # bytes: every array begins at a cache line
+
+
+class PartialSums(NamedTuple):
+    """Where the partial sums of a gradient lie, and where their total goes.
+
+    The gradient is cut into ``runs`` of ``length`` elements; all numbers count elements.
+    """
+
+    target: int  # from the beginning of the vector of all gradients
+    runs: int
+    length: int
+    source: int  # from the beginning of the memory for sums
+    spacing: int  # there, from one run to the next
+    parts: int
+    step: int  # and from one part to the next
+
+
+def partial_sums(target, sums, place, spacing) -> PartialSums:
+    """Return how one gradient lies in one array of sums; see `Scratch.postpone`."""
+    runs, length = (1, target.size) if spacing is None else target.shape
+    return PartialSums(0, runs, length, place, spacing or length, *sums.shape)
+
+
+class Memory:
+    """Bytes that grow to what is asked for, and the arrays that were made of them."""
+
+    def __init__(self):
+        self.bytes = None
+        self._arrays: dict[tuple, list[np.ndarray]] = {}  # that lie in them
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return 0 if self.bytes is None else self.bytes.nbytes
+
+    def arrays(self, requests, first: int) -> list[np.ndarray]:
+        """Return an array for each ``(shape, dtype)``, the first at so many bytes.
+
+        What lies before them is kept.
+        """
+        arrays = self._arrays.get((first, requests))
+        if arrays is None:
+            arrays = self._place(requests, first)
+            if len(self._arrays) == _REMEMBERED:
+                self._arrays.clear()
+            self._arrays[first, requests] = arrays
+        return arrays
+
+    def _place(self, requests, first):
+        offsets, end = [], first
+        for shape, dtype in requests:
+            offsets.append(end)
+            end += _whole_lines(prod(shape) * np.dtype(dtype).itemsize)
+        if self.bytes is None or end > self.bytes.nbytes:
+            grown = self.allocate(max(end, _LINE))
+            if first:
+                grown[:first] = self.bytes[:first]
+            self.bytes = grown
+            self._arrays.clear()  # they lie in the old bytes
+        return [
+            self.array(shape, dtype, offset)
+            for offset, (shape, dtype) in zip(offsets, requests, strict=True)
+        ]
+
+    def allocate(self, nbytes: int) -> np.ndarray:
+        """Return so many bytes, from the beginning of a cache line."""
+        memory = np.empty(nbytes + _LINE, np.uint8)
+        return memory[-memory.ctypes.data % _LINE :][:nbytes]
+
+    def array(self, shape, dtype, offset: int) -> np.ndarray:
+        """Return the array that begins at a byte."""
+        return np.ndarray(shape, dtype, self.bytes.data, offset)
+
+
+def _whole_lines(nbytes):
+    return -(-nbytes // _LINE) * _LINE
 
 
 class Scratch:
@@ -13,16 +91,26 @@ class Scratch:
     One block of bytes is handed out again and again: what `take` returned is valid until the
     next `take`. A training loop owns one `Scratch`, so that only its first step allocates.
     Two calls that run at the same time need two of them.
+
+    A second block is for the partial sums of gradients, which may outlast the call: see `postpone`.
+
+    Parameters
+    ----------
+    postpones_sums : bool, default False
+        Whether an operation may leave a gradient as partial sums for the optimizer to add up.
     """
 
-    def __init__(self):
-        self._bytes = None
-        self._arrays: dict[tuple, list[np.ndarray]] = {}
+    memory_kind = Memory
+
+    def __init__(self, postpones_sums: bool = False):
+        self.postpones_sums = postpones_sums
+        self._work, self._sums = self.memory_kind(), self.memory_kind()
+        self.forget_sums()
 
     @property
     def nbytes(self) -> int:
         """Bytes held, all of which stay held."""
-        return 0 if self._bytes is None else self._bytes.nbytes
+        return self._work.nbytes + self._sums.nbytes
 
     def take(self, *requests: tuple[tuple[int, ...], type]) -> list[np.ndarray]:
         """Return one uninitialised array for each ``(shape, dtype)``, aligned to 64 bytes.
@@ -30,31 +118,67 @@ class Scratch:
         All of an operation's arrays are taken in one call; the next call reuses their memory. To
         ask for the same again, as a training loop does, gives the same arrays and costs little.
         """
-        arrays = self._arrays.get(requests)
-        if arrays is None:
-            arrays = self._place(requests)
-            if len(self._arrays) == _REMEMBERED:
-                self._arrays.clear()
-            self._arrays[requests] = arrays
-        return list(arrays)
+        return list(self._work.arrays(requests, 0))
 
-    def _place(self, requests):
-        offsets, end = [], 0
-        for shape, dtype in requests:
-            offsets.append(end)
-            end += -(-prod(shape) * np.dtype(dtype).itemsize // 64) * 64
-        if self._bytes is None or end > self._bytes.nbytes:
-            self._bytes = self._allocate(max(end, 64))
-            self._arrays.clear()  # they hold the old memory
-        return [
-            self._view(shape, dtype, offset)
-            for offset, (shape, dtype) in zip(offsets, requests, strict=True)
-        ]
+    # Partial sums
 
-    def _allocate(self, nbytes):
-        memory = np.empty(nbytes + 64, np.uint8)
-        start = -memory.ctypes.data % 64
-        return memory[start : start + nbytes]
+    def take_sums(self, *requests: tuple[tuple[int, int], type]) -> list[np.ndarray]:
+        """Return arrays ``(parts, size)`` for partial sums, otherwise as `take` does.
 
-    def _view(self, shape, dtype, offset):
-        return np.ndarray(shape, dtype, self._bytes.data, offset)
+        The next call reuses their memory as well, but for what has been postponed until then.
+        """
+        return list(self._sums.arrays(requests, self._end))
+
+    def postpone(self, target: np.ndarray, sums: np.ndarray, place=0, spacing=None) -> None:
+        """Leave it to the next optimizer to let ``target`` be the total of partial sums.
+
+        Parameters
+        ----------
+        target : array
+            The gradient, part of the vector that the optimizer will get.
+        sums : (parts, size) array
+            From `take_sums`, filled. The parts are added in their order.
+        place : int, default 0
+            Where within a part the gradient begins.
+        spacing : int, optional
+            How far the rows of a ``target`` with two dimensions lie apart there; by default the
+            gradient lies in one piece.
+        """
+        start = sums.ctypes.data - self._sums.bytes.ctypes.data
+        self._end = max(self._end, start + _whole_lines(sums.nbytes))
+        place += start // sums.itemsize
+        where = partial_sums(target, sums, place, spacing)
+        self._postponed[target.ctypes.data] = where
+
+    def postponed(self, gradients: np.ndarray) -> tuple[np.ndarray, tuple[PartialSums, ...]]:
+        """Return the memory for sums and what was postponed there, and forget it.
+
+        Parameters
+        ----------
+        gradients : (parameters,)
+            The vector that all targets are parts of.
+
+        Raises
+        ------
+        ValueError
+            If a target is no part of it.
+        """
+        start, itemsize = gradients.ctypes.data, gradients.itemsize
+        found = tuple(
+            PartialSums((address - start) // itemsize, *where[1:])
+            for address, where in self._postponed.items()
+        )
+        self.forget_sums()
+        for target, runs, length, *_ in found:
+            if not 0 <= target <= gradients.size - runs * length:
+                raise ValueError("a postponed gradient is no part of the optimizer's vector")
+        memory = self._sums.bytes if found else np.empty(0, np.uint8)
+        return memory.view(gradients.dtype), found
+
+    def forget_sums(self) -> None:
+        """Forget what was postponed, as every step of training does when it begins.
+
+        The step before may have been abandoned, by an exception, before its update.
+        """
+        self._postponed: dict[int, PartialSums] = {}  # by the targets' addresses
+        self._end = 0  # of their sums, in bytes

@@ -46,6 +46,7 @@ from convlib.kernels.cpu.frames import (
     row_length,
 )
 from convlib.kernels.cpu.panels import pack
+from convlib.kernels.cpu.sums import add_parts
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range, record_of
 from convlib.kernels.cpu.tile import (
     HAS_32_REGISTERS,
@@ -467,16 +468,6 @@ def _winner_requests(tasks, dy):
     )
 
 
-def _add_chunks(plan, totals, dw):
-    """Add the chunks' tiles, in order, to dw; return the rows behind it."""
-    terms, groups, outputs = plan.tiling.terms, plan.tiling.groups, plan.tiling.outputs
-    np.add.reduce(totals, 0, out=totals[0])
-    rows = totals[0].reshape(-1, row_length(plan))
-    by_group = rows[:terms].reshape(terms, groups, -1)
-    dw.reshape(terms, groups, outputs)[...] = by_group[:, :, :outputs]
-    return rows[terms:]
-
-
 def conv2d_relu_max_pool2d_backward_params(
     x, dy, code, dw, db, pool_size, strides, padding, dilation, groups, scratch
 ):
@@ -500,13 +491,13 @@ def conv2d_relu_max_pool2d_backward_params(
         size = len(pooling.elements) * row_length(plan)
     chunks = min(TASKS, -(-len(x) // IMAGES_PER_CHUNK), LARGEST_PARTIAL_SUM // size)
     chunks = max(1, chunks)
-    totals, bias_totals, frames, *lists = scratch.take(
-        ((chunks, size), x.dtype),
-        ((chunks, filters), x.dtype),
+    bias_totals, totals = scratch.take_sums(((chunks, filters), x.dtype), ((chunks, size), x.dtype))
+    frames, *lists = scratch.take(
         ((chunks, frame_size(plan) if plan.tiling.is_framed else 0), x.dtype),
         *_winner_requests(chunks, dy),
     )
     x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
+    rows, spacing = dw.reshape(-1, plan.tiling.outputs), plan.tiling.blocks * plan.tiling.width
     if is_sparse:
         tile = _run_tile(len(pooling.runs), plan.windows.run, lanes(x.dtype))
         _sparse_params(*tile)(
@@ -514,17 +505,18 @@ def conv2d_relu_max_pool2d_backward_params(
             *lists,
         )
         _transpose_chunks(totals, dw.reshape(-1), plan.tiling.terms)
+        add_parts(db, bias_totals, scratch)
     elif has_patches:
         _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
-        bias_totals = _add_chunks(plan, totals, dw)[:1, :filters]
+        add_parts(rows, totals, scratch, spacing=spacing)
+        add_parts(db, totals, scratch, len(rows) * spacing)
     else:
         _dense_params[plan.tiling.columns](
             *(x, plans, pooling.patches, pooling.elements, dy, code),
             *(totals, bias_totals, frames),
         )
-        _add_chunks(plan, totals, dw)
-    if db is not None:
-        np.sum(bias_totals, 0, out=db)
+        add_parts(rows, totals, scratch, spacing=spacing)
+        add_parts(db, bias_totals, scratch)
 
 
 @njit(**HELPER)

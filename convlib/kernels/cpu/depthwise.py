@@ -44,6 +44,7 @@ from convlib.kernels.cpu.conv2d import (
     conv2d_forward,
 )
 from convlib.kernels.cpu.regions import backward_axis, forward_axis, record
+from convlib.kernels.cpu.sums import add_parts
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, TASKS, chunk_range
 from convlib.kernels.cpu.tile import (
     lanes,
@@ -412,18 +413,8 @@ def _alike(rows, place, most):
     return count
 
 
-@njit(**HELPER)
-def _add_up(totals, first, total):
-    """Write the sums of the chunks' totals from a place on, added in order."""
-    for i in range(len(total)):
-        total[i] = totals[0, first + i]
-    for chunk in range(1, len(totals)):
-        for i in range(len(total)):
-            total[i] += totals[chunk, first + i]
-
-
 @njit(**PARALLEL)
-def _outer_products(x, dy, dw, db, rows, spans, layouts, splits, totals, lists):
+def _outer_products(x, dy, rows, spans, layouts, splits, totals, lists):
     chunks = len(totals)
     for index in prange(chunks * splits):
         task, layout = np.int64(index), layouts[0]  # prange counts in uint64
@@ -443,8 +434,6 @@ def _outer_products(x, dy, dw, db, rows, spans, layouts, splits, totals, lists):
             target = number * layout.target_row
             _sum_rows(x, dy, source, target, count, row, spans, lists[task], layout, mine, total)
             number += count
-    _add_up(totals, 0, dw)
-    _add_up(totals, len(dw), db)
 
 
 def depthwise_conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, scratch):
@@ -460,18 +449,9 @@ def depthwise_conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, 
     chunks = max(1, min(TASKS, dy.shape[0] * dy.shape[1], dy.size // channels // CHUNK))
     tasks = min(TASKS, dy.size * elements // TASK)
     splits = max(1, min(tasks // chunks, vectors))
-    totals, bias, lists = scratch.take(
-        ((chunks, dw.size + 2 * channels), x.dtype),  # dw, db and a spare row
-        ((channels,), x.dtype),
-        ((chunks * splits, 2, elements + ELEMENTS), np.int64),
-    )
-    _outer_products(
-        x.reshape(-1),
-        dy.reshape(-1),
-        dw.reshape(-1),
-        bias if db is None else db,
-        *walk,
-        splits,
-        totals,
-        lists,
-    )
+    # A part holds the sums of dw, those of db and a spare row.
+    (totals,) = scratch.take_sums(((chunks, dw.size + 2 * channels), x.dtype))
+    (lists,) = scratch.take(((chunks * splits, 2, elements + ELEMENTS), np.int64))
+    _outer_products(x.reshape(-1), dy.reshape(-1), *walk, splits, totals, lists)
+    add_parts(dw, totals, scratch)
+    add_parts(db, totals, scratch, dw.size)

@@ -13,8 +13,8 @@ rows of the kernel that the region's windows do not see.
 
 Tasks share the panels and, where there are many, ranges of k. Only if that gives too few of them
 are the windows, region after region, cut into chunks as well, whose number depends on the shapes
-alone: each chunk has sums of its own, which are added in order, so that the bits do not depend on
-the number of threads.
+alone: each chunk has sums of its own, which are added in order (see `sums`), so that the bits do
+not depend on the number of threads.
 """
 
 from functools import lru_cache
@@ -25,6 +25,7 @@ from numba import njit, prange
 from convlib.kernels.cpu.correlation import SPARE, list_windows
 from convlib.kernels.cpu.panels import TASKS
 from convlib.kernels.cpu.regions import SMALL
+from convlib.kernels.cpu.sums import add_parts
 from convlib.kernels.cpu.tasks import HELPER, PARALLEL, chunk_range
 from convlib.kernels.cpu.tile import (
     NEIGHBOURS_FOR,
@@ -148,23 +149,6 @@ _outer_products = {
 }
 
 
-@njit(**HELPER)
-def add_chunks(totals, total, first, last):
-    """Write the sum of the chunks' totals, added in order, for a range of elements."""
-    for i in range(first, last):
-        total[i] = totals[0, i]
-    for chunk in range(1, len(totals)):
-        for i in range(first, last):
-            total[i] += totals[chunk, i]
-
-
-@njit(**PARALLEL)
-def _add_chunks(totals, dw, biases, db):
-    for index in prange(TASKS):
-        add_chunks(totals, dw, *chunk_range(index, TASKS, len(dw)))
-        add_chunks(biases, db, *chunk_range(index, TASKS, len(db)))
-
-
 @lru_cache(maxsize=1024)
 def _division_of_labour(plan, size, tile_rows):
     """Return into how many chunks of windows and ranges of tiles the work is split."""
@@ -188,19 +172,19 @@ def add_outer_products(plan, x, dy, dw, db, scratch):
     chunks, splits = _division_of_labour(plan, dw.size, tile_rows)
     tasks, parts = chunks * splits * plan.panels, chunks if chunks > 1 else 0
     filters = dy.shape[-1]
-    totals, biases, bias, lists, gradients = scratch.take(
-        ((parts, dw.size), x.dtype),
-        ((parts, filters), x.dtype),
+    # The bias' sums come first: they are postponed more often.
+    biases, totals = scratch.take_sums(((parts, filters), x.dtype), ((parts, dw.size), x.dtype))
+    bias, lists, gradients = scratch.take(
         ((filters,), x.dtype),
         ((tasks, 2, LONGEST_BLOCK + SPARE), np.int64),
         ((tasks, BLOCK_SIZE + SPARE * 64), x.dtype),
     )
-    dw, bias = dw.reshape(-1), bias if db is None else db
     if parts == 0:
-        totals, biases = dw.reshape(1, -1), bias.reshape(1, -1)
+        totals, biases = dw.reshape(1, -1), (bias if db is None else db).reshape(1, -1)
     _outer_products[plan.tile_columns](
         *(x.reshape(-1), dy.reshape(-1), plan.regions, plan.layout),
         *(elements_under_windows(plan, tile_rows), splits, totals, biases, lists, gradients),
     )
     if parts:
-        _add_chunks(totals, dw, biases, bias)
+        add_parts(db, biases, scratch)
+        add_parts(dw, totals, scratch)

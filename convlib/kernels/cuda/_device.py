@@ -12,7 +12,7 @@ from numba import cuda
 from convlib.kernels.memory import is_device_array
 from convlib.kernels.memory import to_host as to_host
 from convlib.kernels.memory import write as write
-from convlib.kernels.scratch import Scratch
+from convlib.kernels.scratch import Memory, Scratch
 
 THREADS = 256
 """Threads of a block, where nothing speaks for another number."""
@@ -118,16 +118,26 @@ def adopt(array: object) -> object:
     return array if hasattr(array, "__cuda_ndarray__") else cuda.as_cuda_array(array)
 
 
-class DeviceScratch(Scratch):
-    """A `Scratch` whose memory lies on the device."""
+class DeviceMemory(Memory):
+    """Bytes on the device."""
 
-    def _allocate(self, nbytes):
-        # Device memory begins at a multiple of 256 bytes.
+    def allocate(self, nbytes):
+        """Return so many bytes; device memory begins at a multiple of 256."""
         return empty((nbytes,), np.uint8)
 
-    def _view(self, shape, dtype, offset):
+    def array(self, shape, dtype, offset):
+        """Return the array that begins at a byte."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        return self._bytes[offset : offset + nbytes].view(dtype).reshape(shape)
+        return self.bytes[offset : offset + nbytes].view(dtype).reshape(shape)
+
+
+class DeviceScratch(Scratch):
+    """Work memory on the device.
+
+    Sums are never postponed there: the kernels' launches follow each other without waiting.
+    """
+
+    memory_kind = DeviceMemory
 
 
 Scratch = DeviceScratch
