@@ -545,7 +545,9 @@ class BatchNormalization(Layer):
         if work.saved["from_batch"]:
             for name in ("mean", "variance"):
                 moving = getattr(self, f"moving_{name}")
-                moving += (work.saved[name] - moving) * (1 - self.momentum)
+                work.kernels.moving_average_update(
+                    moving, work.saved[name], 1 - self.momentum, work.scratch
+                )
 
 
 # Pooling and the rest ---------------------------------------------------------------------------
@@ -757,7 +759,7 @@ class Dropout(Layer):
         if seed is not None:
             work.kernels.dropout(source, target, float(self.rate), seed)
         elif target is not source:
-            target[...] = source
+            work.kernels.memory.copy(source, target)
 
 
 MaxPool2D = MaxPooling2D

@@ -35,8 +35,12 @@ class Loss:
         """
         return _matching(y, output_shape, dtype, self.name)
 
+    def wanted(self, y: np.ndarray) -> np.ndarray:
+        """Return what the outputs should become, given `targets`: labels, or rows of numbers."""
+        return y.reshape(len(y), -1) if y.ndim > 1 else y
+
     def encode(self, y: np.ndarray, buffer: np.ndarray, work: Work) -> np.ndarray:
-        """Return a batch of targets as the kernels want it, written to ``buffer`` if need be."""
+        """Return a batch of `wanted` as the kernels want it, written to ``buffer`` if need be."""
         return y
 
     def saved(self, output_shape: tuple) -> dict:
@@ -91,6 +95,11 @@ def _require_classes(output_shape, name):
             f"{name} needs an output per class, at least two, but the model has one output; "
             f"for yes or no use binary_crossentropy"
         )
+
+
+def _smoothed(y, share, possibilities):
+    """Return targets that give a share of themselves to all possibilities alike."""
+    return y * y.dtype.type(1 - share) + y.dtype.type(share / possibilities) if share else y
 
 
 def _checked_smoothing(value):
@@ -152,12 +161,8 @@ class CategoricalCrossentropy(_ClassLoss):
             )
         return super().targets(y, output_shape, dtype)
 
-    def encode(self, y, buffer, work):
-        if not self.label_smoothing:
-            return y
-        np.multiply(y, 1 - self.label_smoothing, out=buffer)
-        buffer += self.label_smoothing / y.shape[1]
-        return buffer
+    def wanted(self, y):
+        return _smoothed(super().wanted(y), self.label_smoothing, y.shape[1])
 
 
 class SparseCategoricalCrossentropy(_ClassLoss):
@@ -197,7 +202,8 @@ class SparseCategoricalCrossentropy(_ClassLoss):
         """Turn labels into one-hot rows: they are rows of the identity matrix."""
         identity = work.saved.get("identity")
         if identity is None:
-            identity = work.saved["identity"] = np.eye(buffer.shape[1], dtype=buffer.dtype)
+            identity = np.eye(buffer.shape[1], dtype=buffer.dtype)
+            identity = work.saved["identity"] = work.kernels.memory.from_host(identity)
         work.kernels.gather(identity, y, buffer)
         return buffer
 
@@ -226,12 +232,8 @@ class BinaryCrossentropy(Loss):
             raise ValueError(f"y for binary_crossentropy must lie from 0 to 1, got {wrong[0]:g}")
         return targets
 
-    def encode(self, y, buffer, work):
-        if not self.label_smoothing:
-            return y
-        np.multiply(y, 1 - self.label_smoothing, out=buffer)
-        buffer += self.label_smoothing / 2
-        return buffer
+    def wanted(self, y):
+        return _smoothed(super().wanted(y), self.label_smoothing, 2)
 
     def forward(self, x, target, losses, work):
         if self.from_logits:

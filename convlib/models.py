@@ -18,6 +18,7 @@ from convlib.kernels.compiling import notice_compilation
 from convlib.layers import Input, Layer
 from convlib.plan import Parameters, Plan
 from convlib.progress import Progress, checked_verbosity
+from convlib.report import Report
 
 __all__ = ["Sequential", "load_model"]
 
@@ -459,6 +460,7 @@ class Sequential:
         plan = self._training_plan(batch_size)
         if validation:
             validation_plan = self._inference_plan(len(validation[0]), with_loss=True)
+        placed = [plan.kernels.memory.from_host(array) for array in (x, self.loss.wanted(y))]
         steps = math.ceil(len(x) / batch_size)
         self.history = callbacks_module.History()
         self.stop_training = False
@@ -473,7 +475,8 @@ class Sequential:
             if shuffle:
                 utils.random_generator().shuffle(order)
             with _running(steps, f"Epoch {epoch + 1}/{epochs}", verbose) as progress:
-                logs = self._run_epoch(plan, x, y, batch_size, order, epoch, hooks, progress)
+                run = x, y, batch_size, order, epoch, hooks, progress, placed
+                logs = self._run_epoch(plan, *run)
                 if validation:
                     validated = self._evaluate(validation_plan, *validation)
                     logs |= {f"val_{name}": value for name, value in validated.items()}
@@ -484,50 +487,51 @@ class Sequential:
         hooks.call("on_train_end")
         return self.history
 
-    def _run_epoch(self, plan, x, y, batch_size, order, epoch, hooks, progress):
-        """Train on every sample once and return the means of loss and metrics."""
-        measures = self._resolved_metrics(y)
-        y_buffer = np.empty((batch_size, *y.shape[1:]), y.dtype)
-        total, seen = 0.0, 0
+    def _run_epoch(self, plan, x, y, batch_size, order, epoch, hooks, progress, placed):
+        """Train on every sample once and return the means of loss and metrics.
+
+        ``placed`` holds x and the wanted outputs where the backend reads them.
+        """
+        order_there = plan.kernels.memory.from_host(order)
+        report = Report(plan, y, self._resolved_metrics(y), order)
+
+        def check():
+            if report.refused is not None:
+                first = report.refused * batch_size
+                raise FloatingPointError(
+                    f"stopped in batch {report.refused + 1} of epoch {epoch + 1}: "
+                    f"{self._diagnosis(x, y, order[first : first + batch_size])}"
+                )
 
         def logs():
-            return {"loss": total / seen} | {m.name: m.result() for m in measures}
+            so_far = report.logs()
+            check()
+            return so_far
 
         for batch, start in enumerate(range(0, len(x), batch_size)):
             hooks.call_batch("on_train_batch_begin", batch)
-            samples = plan.load(x, start, start + batch_size, order)
-            chosen = order[start : start + samples]
-            # 'clip' only keeps NumPy from buffering: the indices are in range.
-            y_batch = np.take(y, chosen, axis=0, out=y_buffer[:samples], mode="clip")
-            loss, prediction = self._train(plan, samples, y_batch)
-            if loss is None:
-                raise FloatingPointError(
-                    f"stopped in batch {batch + 1} of epoch {epoch + 1}: "
-                    f"{self._diagnosis(x, y, chosen)}"
-                )
-            total, seen = total + loss, seen + samples
-            for measure in measures:
-                measure.update_state(y_batch, prediction)
+            self._train(plan, report, *placed, start, start + batch_size, order_there)
+            check()
             progress.update(batch + 1, logs)
             hooks.call_batch("on_train_batch_end", batch, logs)
         return logs()
 
-    def _train(self, plan, samples, y):
-        """Take one step on the loaded batch; return the sum of its losses and the predictions.
+    def _train(self, plan, report, x, wanted, start, stop, order=None):
+        """Take one step, unless the loss or a gradient is not finite; let the report know.
 
-        None for the loss says that it or a gradient is not finite; nothing has changed then.
+        On a GPU it is the report that will know whether the step was taken.
         """
+        samples = plan.load(x, start, stop, order)
+        plan.load_targets(wanted, start, stop, order)
         plan.forward(samples, training=True)
-        each, prediction = plan.losses(samples, y)
-        total = float(each.sum(dtype=np.float64))
-        if not math.isfinite(total):
-            return None, prediction
-        plan.backward_from_loss(samples)
-        vectors = self._parameters.values, self._parameters.gradients
-        if not self.optimizer.update(plan.kernels, *vectors, plan.scratch):
-            return None, prediction
-        plan.commit(samples)
-        return total, prediction
+        is_taken = plan.scratch.admits(plan.losses(samples))
+        if is_taken:
+            plan.backward_from_loss(samples)
+            vectors = self._parameters.values, self._parameters.gradients
+            is_taken = self.optimizer.update(plan.kernels, *vectors, plan.scratch)
+        if is_taken:
+            plan.commit(samples)
+        report.add(samples, is_taken)
 
     def _diagnosis(self, x, y, chosen):
         """Return why the loss or a gradient of these samples is not finite."""
@@ -552,14 +556,12 @@ class Sequential:
         """
         x, y = self._samples_and_targets(x, y, "train_on_batch")
         plan = self._training_plan(len(x))
-        plan.load(x, 0, len(x))
-        loss, prediction = self._train(plan, len(x), y)
-        if loss is None:
+        report = Report(plan, y, self._resolved_metrics(y))
+        wanted = plan.kernels.memory.from_host(self.loss.wanted(y))
+        self._train(plan, report, x, wanted, 0, len(x))
+        logs = report.logs()
+        if report.refused is not None:
             raise FloatingPointError(f"stopped: {self._diagnosis(x, y, np.arange(len(x)))}")
-        measures = self._resolved_metrics(y)
-        for measure in measures:
-            measure.update_state(y, prediction)
-        logs = {"loss": loss / len(x)} | {m.name: m.result() for m in measures}
         return _results(logs, return_dict)
 
     # Asking
@@ -598,19 +600,18 @@ class Sequential:
         return self.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=return_dict)
 
     def _evaluate(self, plan, x, y, progress=None):
-        measures = self._resolved_metrics(y)
-        total = 0.0
+        report = Report(plan, y, self._resolved_metrics(y))
+        wanted = plan.kernels.memory.from_host(self.loss.wanted(y))
         for batch, start in enumerate(range(0, len(x), plan.batch_size)):
-            samples = plan.load(x, start, start + plan.batch_size)
+            stop = start + plan.batch_size
+            samples = plan.load(x, start, stop)
+            plan.load_targets(wanted, start, stop)
             plan.forward(samples, training=False)
-            y_batch = y[start : start + samples]
-            each, prediction = plan.losses(samples, y_batch)
-            total += float(each.sum(dtype=np.float64))
-            for measure in measures:
-                measure.update_state(y_batch, prediction)
+            plan.losses(samples)
+            report.add(samples)
             if progress:
                 progress.update(batch + 1, dict)
-        return {"loss": total / len(x)} | {m.name: m.result() for m in measures}
+        return report.logs()
 
     def predict(self, x, batch_size: int | None = None, verbose="auto") -> np.ndarray:
         """Return the model's output for every sample.
@@ -631,7 +632,8 @@ class Sequential:
         with _running(math.ceil(len(x) / plan.batch_size), "Prediction", bar) as progress:
             for batch, start in enumerate(range(0, len(x), plan.batch_size)):
                 samples = plan.load(x, start, start + plan.batch_size)
-                result[start : start + samples] = plan.forward(samples, training=False)
+                outputs = plan.forward(samples, training=False)
+                result[start : start + samples] = memory.to_host(outputs)
                 progress.update(batch + 1, dict)
         return result
 
@@ -661,7 +663,7 @@ class Sequential:
         for steps in steps_of:
             for _ in steps:
                 current = next(running)
-            outputs.append(current.copy())
+            outputs.append(memory.to_host(current).copy())
         return outputs
 
     def input_gradient(self, x, output=None, before_softmax: bool = False) -> np.ndarray:
@@ -692,7 +694,7 @@ class Sequential:
             steps.pop()
         plan = self._plan(steps, len(x), input_gradient=True)
         plan.load(x, 0, len(x))
-        result = plan.forward(len(x), training=False)
+        result = memory.to_host(plan.forward(len(x), training=False))
         scores = result.reshape(len(x), -1)
         chosen = scores.argmax(1) if output is None else np.asarray(output)
         if chosen.dtype.kind not in "iu" or chosen.shape not in ((), (len(x),)):
@@ -701,7 +703,7 @@ class Sequential:
             raise ValueError(f"output must lie from 0 to {scores.shape[1] - 1}, got {output}")
         wanted = np.zeros_like(scores)
         wanted[np.arange(len(x)), chosen] = 1
-        return plan.backward_from(wanted.reshape(result.shape)).copy()
+        return memory.to_host(plan.backward_from(wanted.reshape(result.shape))).copy()
 
     # Saving
 

@@ -132,7 +132,7 @@ class Plan:
                 name: kernels.memory.empty(self._sized(shape), own or dtype)
                 for name, (shape, own) in loss.saved((None, outputs)).items()
             }
-        self._bound = {}
+        self._bound, self._targets = {}, {}
 
     # Memory
 
@@ -200,9 +200,11 @@ class Plan:
         Parameters
         ----------
         x : array (samples, ...)
+            In the backend's memory if there is an ``order``, else anywhere.
         start, stop : int
             Places in ``order`` if that is given, else in ``x``. ``stop`` may lie beyond the end.
         order : array of int64, optional
+            In the backend's memory.
         """
         samples = min(stop, len(x)) - start
         target = self._bind(samples).values[0]
@@ -225,17 +227,43 @@ class Plan:
             step.forward(x, y, work, False)
             yield y
 
-    def losses(self, samples: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the loss of each sample, after `forward`, and what the model predicted.
+    def load_targets(
+        self, y: np.ndarray, start: int, stop: int, order: np.ndarray | None = None
+    ) -> None:
+        """Say what the outputs of the samples that were loaded should be.
 
-        ``y`` holds the batch's targets as `Loss.targets` returned them.
+        Parameters
+        ----------
+        y : array (samples,) of int64, or (samples, outputs)
+            As `Loss.wanted` returned it, in the backend's memory.
+        start, stop, order
+            As for `load`.
         """
+        bound = self._bind(min(stop, len(y)) - start)
+        rows = y[start : start + bound.samples]
+        if order is not None:
+            rows = self._chosen(y, bound.samples)
+            self.kernels.gather(y, order[start : start + bound.samples], rows)
+        bound.target = self._loss.encode(rows, bound.target_buffer, bound.loss_work)
+
+    def _chosen(self, y, samples):
+        """Return memory for the targets of a batch."""
+        key = samples, *y.shape[1:], y.dtype
+        if key not in self._targets:
+            self._targets[key] = self.kernels.memory.empty((samples, *y.shape[1:]), y.dtype)
+        return self._targets[key]
+
+    def losses(self, samples: int) -> np.ndarray:
+        """Return the loss of each sample, after `forward` and `load_targets`."""
         bound = self._bind(samples)
-        x, work = bound.output, bound.loss_work
-        rows = y.reshape(samples, -1) if y.ndim > 1 else y
-        bound.target = self._loss.encode(rows, bound.target_buffer, work)
-        self._loss.forward(x, bound.target, bound.losses, work)
-        return bound.losses, self._loss.prediction(x, work).reshape(bound.values[-1].shape)
+        self._loss.forward(bound.output, bound.target, bound.losses, bound.loss_work)
+        return bound.losses
+
+    def results(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the losses of so many samples are, and what the model predicted for them."""
+        bound = self._bind(samples)
+        prediction = self._loss.prediction(bound.output, bound.loss_work)
+        return bound.losses, prediction.reshape(bound.values[-1].shape)
 
     def backward_from_loss(self, samples: int) -> None:
         """Write the gradients of the mean loss, after `losses`."""
@@ -268,6 +296,8 @@ class _Bound:
     """The arrays of a plan for one number of samples, ready to be handed to the steps."""
 
     def __init__(self, plan: Plan, samples: int):
+        self.samples = samples
+
         def leading(arrays):
             # The same array stays the same object, so that a step sees that it works in place.
             views = {id(array): array[:samples] for array in arrays if array is not None}

@@ -326,6 +326,11 @@ def _batch_norm_backward(a, e):
     }
 
 
+def _moving_average(a, e):
+    """Three roundings of numbers no larger than these."""
+    return {"average": ELEMENTWISE * (np.abs(a.average) + np.abs(a.x))}
+
+
 def _of_a_step(roundings):
     """Return the bound of an optimizer, which is exact where it takes no step."""
     return lambda a, e: roundings(a, e) if np.isfinite(e.dw).all() else {}
@@ -401,6 +406,7 @@ OPERATIONS = {
     "max_pool2d_forward": Operation(_exact, ("y", "argmax")),
     "mean_squared_error_backward": Operation(_mean_squared_error_backward, ("dx",)),
     "mean_squared_error_forward": Operation(_mean_squared_error_forward, ("losses",)),
+    "moving_average_update": Operation(_moving_average, (), ("average",)),
     "pad2d_backward": Operation(_exact, ("dx",)),
     "pad2d_forward": Operation(_exact, ("y",)),
     "relu_backward": Operation(_relu_backward, ("dx",), aliases=(("dx", "dy"),)),
@@ -1055,6 +1061,15 @@ def _gradients():
     yield "NaN before", _with(np.full(100, 0.25), nan, 60), {50: parts[:4, :20].reshape(4, 5, 4)}
 
 
+def _moving_average_cases():
+    for size in (1, 37, 300):
+        average, x = _random(f"average {size}", size), _random(f"x {size}", size)
+        arguments = {"average": average, "x": x, "share": 0.01}
+        yield _case("moving_average_update", f"{size} channels", arguments)
+    broken = {"average": _random("average", 37), "x": _planted("x", 37), "share": 0.25}
+    yield _case("moving_average_update", "NaN", broken)
+
+
 def _optimizer_cases():
     for label, dw, postponed in _gradients():
         size = len(dw)
@@ -1088,6 +1103,7 @@ CASES = [
     *_gather_cases(),
     *_batch_norm_cases(),
     *_loss_cases(),
+    *_moving_average_cases(),
     *_optimizer_cases(),
 ]
 

@@ -40,8 +40,9 @@ def training_loss(model, x, y):
     """Return the mean loss of one batch in training mode."""
     plan = model._training_plan(len(x))
     plan.load(x, 0, len(x))
+    plan.load_targets(model.loss.wanted(y), 0, len(x))
     plan.forward(len(x), training=True)
-    return float(plan.losses(len(x), y)[0].astype(np.float64).mean())
+    return float(plan.losses(len(x)).astype(np.float64).mean())
 
 
 def weight_gradients(model, x, y):

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "losses": {"base"},
     "fusion": {"layers", "losses"},
     "plan": {"kernels", "base", "losses"},
+    "report": {"plan"},
     "checks": set(),
     "callbacks": set(),
     "progress": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "summary": {"base"},
     "models": {
         *("kernels", "utils", "metrics", "optimizers", "base", "layers", "losses", "fusion"),
-        *("plan", "checks", "callbacks", "progress", "storage", "summary"),
+        *("plan", "report", "checks", "callbacks", "progress", "storage", "summary"),
     },
 }
 # The package itself only names its parts, and the chapters' helpers may use all of them.

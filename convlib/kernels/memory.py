@@ -10,7 +10,21 @@ import numpy as np
 
 from convlib.kernels.scratch import Scratch
 
-__all__ = ["Scratch", "empty", "from_host", "holds", "is_device_array", "to_host", "write", "zeros"]
+__all__ = [
+    "IS_DEVICE",
+    "Scratch",
+    "copy",
+    "empty",
+    "from_host",
+    "holds",
+    "is_device_array",
+    "to_host",
+    "write",
+    "zeros",
+]
+
+IS_DEVICE = False
+"""Whether these arrays lie on a device, which computes while the program goes on."""
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -32,6 +46,11 @@ def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
 def from_host(array: np.ndarray) -> np.ndarray:
     """Return an array of the host as the kernels can read it: here, itself."""
     return array
+
+
+def copy(source: np.ndarray, target: np.ndarray) -> None:
+    """Copy an array that lies here into another one of its shape."""
+    target[...] = source
 
 
 def is_device_array(array: object) -> bool:

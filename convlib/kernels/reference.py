@@ -66,6 +66,7 @@ __all__ = [
     "max_pool2d_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "moving_average_update",
     "pad2d_backward",
     "pad2d_forward",
     "relu_backward",
@@ -630,6 +631,20 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
     dbeta[...] = dy.sum(0)
     dgamma[...] = (dy * normalised).sum(0)
     dx[...] = gamma / deviation * (dy - dbeta / len(x) - normalised * (dgamma / len(x)))
+
+
+def moving_average_update(average, x, share, scratch):
+    """Let an average follow what is measured: ``average ← average + share · (x − average)``.
+
+    Parameters
+    ----------
+    average : (channels,), updated
+    x : (channels,)
+    share : float
+    scratch
+        That of the training step which measured x.
+    """
+    average += (x - average) * x.dtype.type(share)
 
 
 # Losses: one number per row; backward gives scale · (derivative of that number) ------------------

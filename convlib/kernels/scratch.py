@@ -175,6 +175,10 @@ class Scratch:
         memory = self._sums.bytes if found else np.empty(0, np.uint8)
         return memory.view(gradients.dtype), found
 
+    def admits(self, losses: np.ndarray) -> bool:
+        """Whether training may go on with a batch: whether the sum of its losses is finite."""
+        return bool(np.isfinite(losses.sum(dtype=np.float64)))
+
     def forget_sums(self) -> None:
         """Forget what was postponed, as every step of training does when it begins.
 

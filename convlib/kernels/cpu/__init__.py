@@ -57,6 +57,7 @@ with stamped_cache():
         batch_norm_backward,
         batch_norm_forward,
         batch_norm_statistics,
+        moving_average_update,
     )
     from convlib.kernels.cpu.optimizers import adam_update, rmsprop_update, sgd_update
     from convlib.kernels.cpu.pooling import (
@@ -107,6 +108,7 @@ __all__ = [
     "max_pool2d_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "moving_average_update",
     "pad2d_backward",
     "pad2d_forward",
     "relu_backward",

@@ -163,3 +163,8 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
     )
     np.sqrt(np.add(variance, x.dtype.type(epsilon), out=deviation), out=deviation)
     _backward(x, dy, dx, mean, deviation, gamma, dgamma, dbeta, totals, products, tuple(factors))
+
+
+def moving_average_update(average, x, share, scratch):
+    """See the contract; a number for each channel needs no kernel."""
+    average += (x - average) * x.dtype.type(share)
