@@ -108,7 +108,10 @@ def _launch(kernel, *arguments):
 
 
 def _poisoned(shape, dtype):
-    array = np.empty(shape, kernelapi.numpy_support.as_dtype(dtype))
+    # Kernels name Numba's types, or take the type of one of their arrays.
+    if not isinstance(dtype, np.dtype):
+        dtype = kernelapi.numpy_support.as_dtype(dtype)
+    array = np.empty(shape, dtype)
     array.view(np.uint8).fill(0xFF)
     return array
 

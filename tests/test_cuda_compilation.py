@@ -9,6 +9,7 @@ most `MOST_REGISTERS` per thread, so that 512 threads fit on a multiprocessor at
 import os
 import re
 from functools import cache
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -21,7 +22,7 @@ if numba.config.ENABLE_CUDASIM:
 
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
-from numba.cuda.dispatcher import CUDADispatcher
+from numba.cuda import dispatcher
 
 from convlib.kernels import get_backend
 from convlib.kernels.cuda import _device
@@ -49,7 +50,10 @@ def launches(monkeypatch):
 
         return note
 
-    monkeypatch.setattr(CUDADispatcher, "__getitem__", configured)
+    monkeypatch.setattr(dispatcher.CUDADispatcher, "__getitem__", configured)
+    # Asked for when a device function is compiled, whose code is the same for all of them.
+    oldest = SimpleNamespace(compute_capability=GENERATIONS[0])
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: oldest)
     monkeypatch.setattr(_device, "empty", lambda shape, dtype: claimed(np.empty(shape, dtype)))
     monkeypatch.setattr(_device, "to_device", claimed)
     return noted
@@ -120,3 +124,11 @@ def test_kernels_live_in_registers(operation, generation, launches):
             print(f"sm_{generation[0]}{generation[1]} {facts['registers']:4d} {name}")
         assert facts["stack"] == facts["spilled"] == facts["local"] == 0, f"{name}: {facts}"
         assert facts["registers"] <= MOST_REGISTERS, f"{name}: {facts}"
+
+
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_single_precision_stays_single(operation, launches):
+    """An integer literal beside a float32 makes float64, which most GPUs compute slowly."""
+    run_cases(operation, np.float32)
+    for function, types in launches:
+        assert ".f64" not in ptx_of(function, types), f"{function.__module__}.{function.__name__}"

@@ -9,10 +9,24 @@ from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda import _device
 
 with stamped_cache():
-    from convlib.kernels.cuda.elementwise import relu_forward
+    from convlib.kernels.cuda.elementwise import (
+        dropout,
+        relu_backward,
+        relu_forward,
+        sigmoid_backward,
+        sigmoid_forward,
+        tanh_backward,
+        tanh_forward,
+    )
 
 memory = _device
 
 __all__ = [
+    "dropout",
+    "relu_backward",
     "relu_forward",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "tanh_backward",
+    "tanh_forward",
 ]
