@@ -18,6 +18,12 @@ with stamped_cache():
         tanh_backward,
         tanh_forward,
     )
+    from convlib.kernels.cuda.softmax import (
+        softmax_backward,
+        softmax_cross_entropy_backward,
+        softmax_cross_entropy_forward,
+        softmax_forward,
+    )
 
 memory = _device
 
@@ -27,6 +33,10 @@ __all__ = [
     "relu_forward",
     "sigmoid_backward",
     "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
     "tanh_backward",
     "tanh_forward",
 ]
