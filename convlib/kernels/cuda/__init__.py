@@ -18,6 +18,16 @@ with stamped_cache():
         tanh_backward,
         tanh_forward,
     )
+    from convlib.kernels.cuda.losses import (
+        binary_cross_entropy_backward,
+        binary_cross_entropy_forward,
+        categorical_cross_entropy_backward,
+        categorical_cross_entropy_forward,
+        mean_squared_error_backward,
+        mean_squared_error_forward,
+        sigmoid_cross_entropy_backward,
+        sigmoid_cross_entropy_forward,
+    )
     from convlib.kernels.cuda.softmax import (
         softmax_backward,
         softmax_cross_entropy_backward,
@@ -28,10 +38,18 @@ with stamped_cache():
 memory = _device
 
 __all__ = [
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_forward",
+    "categorical_cross_entropy_backward",
+    "categorical_cross_entropy_forward",
     "dropout",
+    "mean_squared_error_backward",
+    "mean_squared_error_forward",
     "relu_backward",
     "relu_forward",
     "sigmoid_backward",
+    "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward",
     "sigmoid_forward",
     "softmax_backward",
     "softmax_cross_entropy_backward",
