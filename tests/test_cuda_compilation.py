@@ -67,14 +67,15 @@ def _numba_type(value):
     return numba.typeof(value)
 
 
-def run_cases(operation, dtype):
+def run_cases(operation, dtype, **others):
+    """Call an operation with all its cases, some of whose arguments may be given others."""
     for case in CASES:
         if case.operation == operation:
             arguments = {
                 name: claimed(value.astype(dtype) if is_float(value) else value)
                 if isinstance(value, np.ndarray)
                 else value
-                for name, value in case.arguments.items()
+                for name, value in (case.arguments | others).items()
             }
             arguments["scratch"] = _device.DeviceScratch()
             call(get_backend("cuda"), operation, arguments)
@@ -126,9 +127,25 @@ def test_kernels_live_in_registers(operation, generation, launches):
         assert facts["registers"] <= MOST_REGISTERS, f"{name}: {facts}"
 
 
-@pytest.mark.parametrize("operation", sorted(OPERATIONS))
-def test_single_precision_stays_single(operation, launches):
+# Numbers that change from step to step, and the types of the arrays of one that may hold them.
+NUMBERS = [
+    ("adam_update", "learning_rate", np.float32),
+    ("adam_update", "step", np.int64),
+    ("dropout", "seed", np.uint64),
+    ("dropout", "seed", np.int64),
+    ("rmsprop_update", "learning_rate", np.float32),
+    ("sgd_update", "learning_rate", np.float32),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "others"),
+    [(operation, {}) for operation in sorted(OPERATIONS)]
+    + [(operation, {name: np.ones(1, dtype)}) for operation, name, dtype in NUMBERS],
+    ids=str,
+)
+def test_single_precision_stays_single(operation, others, launches):
     """An integer literal beside a float32 makes float64, which most GPUs compute slowly."""
-    run_cases(operation, np.float32)
+    run_cases(operation, np.float32, **others)
     for function, types in launches:
         assert ".f64" not in ptx_of(function, types), f"{function.__module__}.{function.__name__}"

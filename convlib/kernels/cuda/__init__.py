@@ -28,6 +28,7 @@ with stamped_cache():
         sigmoid_cross_entropy_backward,
         sigmoid_cross_entropy_forward,
     )
+    from convlib.kernels.cuda.optimizers import adam_update, rmsprop_update, sgd_update
     from convlib.kernels.cuda.softmax import (
         softmax_backward,
         softmax_cross_entropy_backward,
@@ -38,6 +39,7 @@ with stamped_cache():
 memory = _device
 
 __all__ = [
+    "adam_update",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
     "categorical_cross_entropy_backward",
@@ -47,6 +49,8 @@ __all__ = [
     "mean_squared_error_forward",
     "relu_backward",
     "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
     "sigmoid_backward",
     "sigmoid_cross_entropy_backward",
     "sigmoid_cross_entropy_forward",
