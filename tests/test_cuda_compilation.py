@@ -8,6 +8,7 @@ most `MOST_REGISTERS` per thread, so that 512 threads fit on a multiprocessor at
 
 import os
 import re
+import sys
 from functools import cache
 from types import SimpleNamespace
 
@@ -43,6 +44,7 @@ def claimed(array):
 def launches(monkeypatch):
     """Note every launch as (kernel, types of its arguments) instead of doing it."""
     noted = {}
+    forget_tables()
 
     def configured(kernel, _configuration):
         def note(*arguments):
@@ -56,7 +58,17 @@ def launches(monkeypatch):
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: oldest)
     monkeypatch.setattr(_device, "empty", lambda shape, dtype: claimed(np.empty(shape, dtype)))
     monkeypatch.setattr(_device, "to_device", claimed)
-    return noted
+    yield noted
+    forget_tables()
+
+
+def forget_tables():
+    """Empty the caches of tables on the device, which are not to meet those of other tests."""
+    for name, module in sys.modules.items():
+        if name.startswith("convlib.kernels.cuda."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 def _numba_type(value):

@@ -29,6 +29,12 @@ with stamped_cache():
         sigmoid_cross_entropy_forward,
     )
     from convlib.kernels.cuda.optimizers import adam_update, rmsprop_update, sgd_update
+    from convlib.kernels.cuda.pooling import (
+        average_pool2d_backward,
+        average_pool2d_forward,
+        max_pool2d_backward,
+        max_pool2d_forward,
+    )
     from convlib.kernels.cuda.softmax import (
         softmax_backward,
         softmax_cross_entropy_backward,
@@ -40,11 +46,15 @@ memory = _device
 
 __all__ = [
     "adam_update",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
     "categorical_cross_entropy_backward",
     "categorical_cross_entropy_forward",
     "dropout",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
     "relu_backward",
