@@ -18,6 +18,7 @@ with stamped_cache():
         tanh_backward,
         tanh_forward,
     )
+    from convlib.kernels.cuda.frames import col2im, gather, im2col, pad2d_backward, pad2d_forward
     from convlib.kernels.cuda.losses import (
         binary_cross_entropy_backward,
         binary_cross_entropy_forward,
@@ -52,11 +53,16 @@ __all__ = [
     "binary_cross_entropy_forward",
     "categorical_cross_entropy_backward",
     "categorical_cross_entropy_forward",
+    "col2im",
     "dropout",
+    "gather",
+    "im2col",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "pad2d_backward",
+    "pad2d_forward",
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
