@@ -29,6 +29,11 @@ with stamped_cache():
         sigmoid_cross_entropy_backward,
         sigmoid_cross_entropy_forward,
     )
+    from convlib.kernels.cuda.normalisation import (
+        batch_norm_backward,
+        batch_norm_forward,
+        batch_norm_statistics,
+    )
     from convlib.kernels.cuda.optimizers import adam_update, rmsprop_update, sgd_update
     from convlib.kernels.cuda.pooling import (
         average_pool2d_backward,
@@ -49,6 +54,9 @@ __all__ = [
     "adam_update",
     "average_pool2d_backward",
     "average_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_statistics",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",
     "categorical_cross_entropy_backward",

@@ -11,10 +11,12 @@ reads whole runs of neighbouring columns (`column_lanes`).
 
 from numba import cuda
 
-from convlib.kernels.cuda._device import THREADS, launch
+from convlib.kernels.cuda._device import THREADS, block_of, launch
 
 ELEMENTS = 8
-"""Elements of a row, at least, that are worth one more lane."""
+"""Elements, at least, that are worth one more lane."""
+MOST_SUMS = 256
+"""Blocks that add up columns: enough to keep a GPU busy, and few sums to put together."""
 
 
 def launch_with_lanes(kernel, rows: int, length: int, *arguments) -> None:
@@ -22,6 +24,26 @@ def launch_with_lanes(kernel, rows: int, length: int, *arguments) -> None:
     lanes = min(THREADS, 1 << max(length // ELEMENTS, 1).bit_length() - 1)
     height = THREADS // lanes
     launch(kernel, -(-rows // height), (lanes, height), *arguments)
+
+
+def chunks_of(rows: int, columns: int) -> tuple[int, int]:
+    """Return into how many chunks the rows of a matrix are cut to be added up, and their length.
+
+    The last chunk may be shorter. If there are no rows there is one chunk, of none.
+    """
+    width, height = block_of(columns)
+    blocks = min(-(-rows // (height * ELEMENTS)), MOST_SUMS // -(-columns // width))
+    length = max(-(-rows // max(blocks, 1)), 1)
+    return max(-(-rows // length), 1), length
+
+
+def launch_columns(kernel, columns: int, chunks: int, *arguments) -> None:
+    """Run a kernel with `column_lanes` for each column, ``cuda.grid(1)``, and each chunk of rows.
+
+    The last threads of a block may have no column.
+    """
+    width, height = block_of(columns)
+    launch(kernel, (-(-columns // width), chunks), (width, height), *arguments)
 
 
 @cuda.jit(device=True)
@@ -44,6 +66,13 @@ def row_of(rows, length):
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     first = row * length
     return row, first + cuda.threadIdx.x, first + length if row < rows else 0
+
+
+@cuda.jit(device=True)
+def chunk_of(rows, length):
+    """Return the first and last (excluded) row of this block's chunk."""
+    first = cuda.blockIdx.y * length
+    return first, min(first + length, rows)
 
 
 @cuda.jit(device=True)
