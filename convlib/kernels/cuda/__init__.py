@@ -9,6 +9,11 @@ from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda import _device
 
 with stamped_cache():
+    from convlib.kernels.cuda.depthwise import (
+        depthwise_conv2d_backward_input,
+        depthwise_conv2d_backward_params,
+        depthwise_conv2d_forward,
+    )
     from convlib.kernels.cuda.elementwise import (
         dropout,
         relu_backward,
@@ -62,6 +67,9 @@ __all__ = [
     "categorical_cross_entropy_backward",
     "categorical_cross_entropy_forward",
     "col2im",
+    "depthwise_conv2d_backward_input",
+    "depthwise_conv2d_backward_params",
+    "depthwise_conv2d_forward",
     "dropout",
     "gather",
     "im2col",

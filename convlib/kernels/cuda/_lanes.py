@@ -37,13 +37,14 @@ def chunks_of(rows: int, columns: int) -> tuple[int, int]:
     return max(-(-rows // length), 1), length
 
 
-def launch_columns(kernel, columns: int, chunks: int, *arguments) -> None:
+def launch_columns(kernel, columns: int, chunks: int, *arguments, parts: int = 1) -> None:
     """Run a kernel with `column_lanes` for each column, ``cuda.grid(1)``, and each chunk of rows.
 
-    The last threads of a block may have no column.
+    The last threads of a block may have no column. ``parts`` is the size of the grid's third
+    dimension.
     """
     width, height = block_of(columns)
-    launch(kernel, (-(-columns // width), chunks), (width, height), *arguments)
+    launch(kernel, (-(-columns // width), chunks, parts), (width, height), *arguments)
 
 
 @cuda.jit(device=True)
