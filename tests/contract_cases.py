@@ -962,6 +962,7 @@ def _batch_norm_cases():
         ("small", 5, 3, 1, 0),
         ("many rows", 1000, 5, 1, 0),
         ("5000 rows", 5000, 3, 1, 0),
+        ("700 rows 17 channels", 700, 17, 1, 2),
         ("37 rows 33 channels", 37, 33, 1, 0),
         ("16 channels", 64, 16, 2, 1),
         ("large mean", 50, 10, 1, 1000),

@@ -14,6 +14,7 @@ in place of Numba's own engine.
 """
 
 import sys
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,6 +58,7 @@ class Thread(greenlet):
         super().__init__(run)
         self.threadIdx, self.blockIdx = kernelapi.Dim3(*place), kernelapi.Dim3(*block)
         self.thread_id = number
+        self.gr_context = copy_context()  # in which NumPy keeps what it is to warn of
 
     def syncthreads(self):
         self.parent.switch(WAITS)
@@ -108,7 +110,10 @@ def _launch(kernel, *arguments):
 
 
 def _poisoned(shape, dtype):
-    array = np.empty(shape, kernelapi.numpy_support.as_dtype(dtype))
+    # Kernels name Numba's types, or take the type of one of their arrays.
+    if not isinstance(dtype, np.dtype):
+        dtype = kernelapi.numpy_support.as_dtype(dtype)
+    array = np.empty(shape, dtype)
     array.view(np.uint8).fill(0xFF)
     return array
 

@@ -8,7 +8,9 @@ most `MOST_REGISTERS` per thread, so that 512 threads fit on a multiprocessor at
 
 import os
 import re
+import sys
 from functools import cache
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -21,7 +23,7 @@ if numba.config.ENABLE_CUDASIM:
 
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
-from numba.cuda.dispatcher import CUDADispatcher
+from numba.cuda import dispatcher
 
 from convlib.kernels import get_backend
 from convlib.kernels.cuda import _device
@@ -42,6 +44,7 @@ def claimed(array):
 def launches(monkeypatch):
     """Note every launch as (kernel, types of its arguments) instead of doing it."""
     noted = {}
+    forget_tables()
 
     def configured(kernel, _configuration):
         def note(*arguments):
@@ -49,10 +52,23 @@ def launches(monkeypatch):
 
         return note
 
-    monkeypatch.setattr(CUDADispatcher, "__getitem__", configured)
+    monkeypatch.setattr(dispatcher.CUDADispatcher, "__getitem__", configured)
+    # Asked for when a device function is compiled, whose code is the same for all of them.
+    oldest = SimpleNamespace(compute_capability=GENERATIONS[0])
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: oldest)
     monkeypatch.setattr(_device, "empty", lambda shape, dtype: claimed(np.empty(shape, dtype)))
     monkeypatch.setattr(_device, "to_device", claimed)
-    return noted
+    yield noted
+    forget_tables()
+
+
+def forget_tables():
+    """Empty the caches of tables on the device, which are not to meet those of other tests."""
+    for name, module in sys.modules.items():
+        if name.startswith("convlib.kernels.cuda."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 def _numba_type(value):
@@ -63,14 +79,15 @@ def _numba_type(value):
     return numba.typeof(value)
 
 
-def run_cases(operation, dtype):
+def run_cases(operation, dtype, **others):
+    """Call an operation with all its cases, some of whose arguments may be given others."""
     for case in CASES:
         if case.operation == operation:
             arguments = {
                 name: claimed(value.astype(dtype) if is_float(value) else value)
                 if isinstance(value, np.ndarray)
                 else value
-                for name, value in case.arguments.items()
+                for name, value in (case.arguments | others).items()
             }
             arguments["scratch"] = _device.DeviceScratch()
             call(get_backend("cuda"), operation, arguments)
@@ -120,3 +137,27 @@ def test_kernels_live_in_registers(operation, generation, launches):
             print(f"sm_{generation[0]}{generation[1]} {facts['registers']:4d} {name}")
         assert facts["stack"] == facts["spilled"] == facts["local"] == 0, f"{name}: {facts}"
         assert facts["registers"] <= MOST_REGISTERS, f"{name}: {facts}"
+
+
+# Numbers that change from step to step, and the types of the arrays of one that may hold them.
+NUMBERS = [
+    ("adam_update", "learning_rate", np.float32),
+    ("adam_update", "step", np.int64),
+    ("dropout", "seed", np.uint64),
+    ("dropout", "seed", np.int64),
+    ("rmsprop_update", "learning_rate", np.float32),
+    ("sgd_update", "learning_rate", np.float32),
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "others"),
+    [(operation, {}) for operation in sorted(OPERATIONS)]
+    + [(operation, {name: np.ones(1, dtype)}) for operation, name, dtype in NUMBERS],
+    ids=str,
+)
+def test_single_precision_stays_single(operation, others, launches):
+    """An integer literal beside a float32 makes float64, which most GPUs compute slowly."""
+    run_cases(operation, np.float32, **others)
+    for function, types in launches:
+        assert ".f64" not in ptx_of(function, types), f"{function.__module__}.{function.__name__}"

@@ -9,10 +9,88 @@ from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda import _device
 
 with stamped_cache():
-    from convlib.kernels.cuda.elementwise import relu_forward
+    from convlib.kernels.cuda.depthwise import (
+        depthwise_conv2d_backward_input,
+        depthwise_conv2d_backward_params,
+        depthwise_conv2d_forward,
+    )
+    from convlib.kernels.cuda.elementwise import (
+        dropout,
+        relu_backward,
+        relu_forward,
+        sigmoid_backward,
+        sigmoid_forward,
+        tanh_backward,
+        tanh_forward,
+    )
+    from convlib.kernels.cuda.frames import col2im, gather, im2col, pad2d_backward, pad2d_forward
+    from convlib.kernels.cuda.losses import (
+        binary_cross_entropy_backward,
+        binary_cross_entropy_forward,
+        categorical_cross_entropy_backward,
+        categorical_cross_entropy_forward,
+        mean_squared_error_backward,
+        mean_squared_error_forward,
+        sigmoid_cross_entropy_backward,
+        sigmoid_cross_entropy_forward,
+    )
+    from convlib.kernels.cuda.normalisation import (
+        batch_norm_backward,
+        batch_norm_forward,
+        batch_norm_statistics,
+    )
+    from convlib.kernels.cuda.optimizers import adam_update, rmsprop_update, sgd_update
+    from convlib.kernels.cuda.pooling import (
+        average_pool2d_backward,
+        average_pool2d_forward,
+        max_pool2d_backward,
+        max_pool2d_forward,
+    )
+    from convlib.kernels.cuda.softmax import (
+        softmax_backward,
+        softmax_cross_entropy_backward,
+        softmax_cross_entropy_forward,
+        softmax_forward,
+    )
 
 memory = _device
 
 __all__ = [
+    "adam_update",
+    "average_pool2d_backward",
+    "average_pool2d_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_statistics",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_forward",
+    "categorical_cross_entropy_backward",
+    "categorical_cross_entropy_forward",
+    "col2im",
+    "depthwise_conv2d_backward_input",
+    "depthwise_conv2d_backward_params",
+    "depthwise_conv2d_forward",
+    "dropout",
+    "gather",
+    "im2col",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "mean_squared_error_backward",
+    "mean_squared_error_forward",
+    "pad2d_backward",
+    "pad2d_forward",
+    "relu_backward",
     "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
+    "sigmoid_backward",
+    "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
 ]

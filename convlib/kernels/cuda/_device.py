@@ -5,6 +5,7 @@ A port to another package would change this file and `_vec`.
 
 import math
 from contextlib import contextmanager
+from numbers import Number
 
 import numpy as np
 from numba import cuda
@@ -18,6 +19,8 @@ THREADS = 256
 """Threads of a block, where nothing speaks for another number."""
 MOST_BLOCKS = 1024
 """Blocks that keep every GPU of today busy; with more work, each thread does several items."""
+WARP = 32
+"""Threads that run in step; what they read together should be neighbours in memory."""
 MOST_INDICES = 2**31
 """Elements that an array may have: indices within kernels are 32-bit numbers."""
 
@@ -89,6 +92,37 @@ def _argument(value):
 def launch_over(kernel, items: int, *arguments) -> None:
     """Run a kernel whose threads share so many items in a loop with the stride of the grid."""
     launch(kernel, min(-(-items // THREADS), MOST_BLOCKS), THREADS, *arguments)
+
+
+def launch_rows(kernel, rows: int, length: int, *arguments) -> None:
+    """Run a kernel on a matrix of so many rows, each of whose threads keeps to one column.
+
+    Within it ``cuda.grid(2)`` is the thread's column and its first row, and ``cuda.gridsize(2)[1]``
+    the step to its next row. So what depends on the column is worked out once. The last threads
+    of a row may have no column.
+    """
+    width, height = block_of(length)
+    across = -(-length // width)
+    down = min(-(-rows // height), max(1, MOST_BLOCKS // max(across, 1)))
+    launch(kernel, (across, down), (width, height), *arguments)
+
+
+def block_of(length: int) -> tuple[int, int]:
+    """Return how many threads of a block lie across rows of this length, and how many down.
+
+    Both are powers of two: a warp across, or less if the rows are shorter.
+    """
+    width = min(WARP, 1 << (max(length, 1) - 1).bit_length())
+    return width, THREADS // width
+
+
+def one_number(value, dtype):
+    """Return what a kernel reads with `_vec.number`: the value in its type, or a device's array.
+
+    Where a number changes from step to step, an array of one element lets a captured graph of
+    launches be replayed with another value.
+    """
+    return np.dtype(dtype).type(value) if isinstance(value, Number) else value
 
 
 @contextmanager

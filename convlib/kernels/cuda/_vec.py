@@ -1,8 +1,12 @@
-"""Loads and stores of four numbers at once, which are one instruction of 128 bits for float32.
+"""What Numba does not offer, made of LLVM's instructions.
 
-Numba offers arrays of numbers only, so these two are made of LLVM's instructions; float64 takes two
-of 128 bits. The address must be a multiple of 16 bytes: see `_device.is_aligned`.
+`load4` and `store4` move four numbers at once, which is one instruction of 128 bits for float32 and
+two for float64. The address must be a multiple of 16 bytes: see `_device.is_aligned`.
+
+`number` makes one kernel of two: for a number that the host knows, and for one on the device.
 """
+
+from numbers import Number
 
 from numba import config, cuda
 
@@ -20,6 +24,11 @@ if config.ENABLE_CUDASIM:
         """Write four neighbouring elements of a flat array."""
         for lane in range(LANES):
             array[index + lane] = values[lane]
+
+    @cuda.jit(device=True)
+    def number(value):
+        """Return a number, or the only element of an array."""
+        return value if isinstance(value, Number) else value[0]
 
 else:
     from llvmlite import ir
@@ -77,3 +86,14 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, index, values), generate
+
+    @intrinsic
+    def number(typing_context, value):
+        """Return a number, or the only element of an array."""
+
+        def generate(context, builder, signature, arguments):
+            if not isinstance(value, types.Array):
+                return arguments[0]
+            return builder.load(context.make_array(value)(context, builder, arguments[0]).data)
+
+        return getattr(value, "dtype", value)(value), generate
