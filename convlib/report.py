@@ -38,10 +38,12 @@ class Report:
     def __init__(self, plan: Plan, y: np.ndarray, measures, order: np.ndarray | None = None):
         self._plan, self._y, self._measures, self._order = plan, y, measures, order
         self._memory = plan.kernels.memory
-        self._total, self._seen, self._buffer = 0.0, 0, None
+        self._total, self._seen = 0.0, 0
         self._waiting, self._batches, self._first_batch = 0, 0, 0
-        self.refused = None
-        if self._memory.IS_DEVICE:
+        self.refused = self._buffer = None
+        if not self._memory.IS_DEVICE:
+            self._buffer = np.empty((plan.batch_size, *y.shape[1:]), y.dtype)
+        else:
             losses, predictions = plan.results(plan.batch_size)
             row = losses.dtype.itemsize * (1 + math.prod(predictions.shape[1:]))
             batches = -(-len(y) // plan.batch_size)
@@ -97,10 +99,8 @@ class Report:
         """Return the targets of the samples from one place to another."""
         if self._order is None:
             return self._y[first:last]
-        if self._buffer is None or len(self._buffer) < last - first:
-            self._buffer = np.empty((last - first, *self._y.shape[1:]), self._y.dtype)
+        out = None if self._buffer is None else self._buffer[: last - first]
         # 'clip' only keeps NumPy from buffering: the indices are in range.
-        out = self._buffer[: last - first]
         return np.take(self._y, self._order[first:last], axis=0, out=out, mode="clip")
 
     def logs(self) -> dict[str, float]:

@@ -38,6 +38,7 @@ with stamped_cache():
         batch_norm_backward,
         batch_norm_forward,
         batch_norm_statistics,
+        moving_average_update,
     )
     from convlib.kernels.cuda.optimizers import adam_update, rmsprop_update, sgd_update
     from convlib.kernels.cuda.pooling import (
@@ -77,6 +78,7 @@ __all__ = [
     "max_pool2d_forward",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "moving_average_update",
     "pad2d_backward",
     "pad2d_forward",
     "relu_backward",

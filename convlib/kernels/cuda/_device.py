@@ -10,11 +10,14 @@ from numbers import Number
 import numpy as np
 from numba import cuda
 
+from convlib.kernels._cache import stamped_cache
 from convlib.kernels.memory import is_device_array
 from convlib.kernels.memory import to_host as to_host
 from convlib.kernels.memory import write as write
 from convlib.kernels.scratch import Memory, Scratch
 
+IS_DEVICE = True
+"""Whether these arrays lie on a device, which computes while the program goes on."""
 THREADS = 256
 """Threads of a block, where nothing speaks for another number."""
 MOST_BLOCKS = 1024
@@ -55,6 +58,11 @@ def to_device(array: np.ndarray) -> object:
 
 
 from_host = to_device
+
+
+def copy(source: object, target: object) -> None:
+    """Copy an array on the device into another one of its shape."""
+    target.copy_to_device(source)
 
 
 def holds(array: object) -> bool:
@@ -152,6 +160,15 @@ def adopt(array: object) -> object:
     return array if hasattr(array, "__cuda_ndarray__") else cuda.as_cuda_array(array)
 
 
+with stamped_cache():
+
+    @cuda.jit(cache=True)
+    def _refuse_unless_finite(values, refusal):
+        for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
+            if not math.isfinite(values[i]):
+                refusal[0] = 1  # whoever writes, writes the same
+
+
 class DeviceMemory(Memory):
     """Bytes on the device."""
 
@@ -166,12 +183,40 @@ class DeviceMemory(Memory):
 
 
 class DeviceScratch(Scratch):
-    """Work memory on the device.
+    """Work memory on the device, and there a mark that forbids further steps of training.
 
-    Sums are never postponed there: the kernels' launches follow each other without waiting.
+    A step whose loss or gradients are not finite must change nothing, but to look at them would
+    mean to wait. So kernels look, and leave the mark; kernels that take steps do nothing where they
+    find it. With ``postpones_sums``, as in training, it stays until `forget_refusal`, and nobody
+    waits; without, each call begins without it and looks at it in the end.
     """
 
     memory_kind = DeviceMemory
+    _refusal = None
+
+    @property
+    def refusal(self) -> object:
+        """The mark: an array of one number on the device, not 0 if no step may be taken."""
+        if self._refusal is None:
+            self._refusal = zeros((1,), np.int32)
+        return self._refusal
+
+    def forget_refusal(self) -> None:
+        """Allow steps again."""
+        write(self.refusal, np.zeros(1, np.int32))
+
+    def refuse_unless_finite(self, values: object) -> None:
+        """Leave the mark if one of the values is NaN or infinite."""
+        launch_over(_refuse_unless_finite, values.size, values.reshape(-1), self.refusal)
+
+    def is_refused(self) -> bool:
+        """Wait, and return whether the mark is there."""
+        return bool(to_host(self.refusal)[0])
+
+    def admits(self, losses: object) -> bool:
+        """Leave the mark if a loss is not finite; whether it is, nobody waits to see."""
+        self.refuse_unless_finite(losses)
+        return True
 
 
 Scratch = DeviceScratch

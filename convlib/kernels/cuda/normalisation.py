@@ -18,7 +18,7 @@ import math
 
 from numba import cuda
 
-from convlib.kernels.cuda._device import THREADS, launch_rows
+from convlib.kernels.cuda._device import THREADS, launch_over, launch_rows
 from convlib.kernels.cuda._lanes import (
     chunk_of,
     chunks_of,
@@ -177,3 +177,17 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
     arrays = totals, products, variance, gamma, dgamma, dbeta, factors
     launch_columns(_combine_gradients, channels, 1, *arrays, x.dtype.type(epsilon), chunks, rows)
     launch_rows(_input_gradient, rows, channels, x, dy, dx, mean, factors, rows)
+
+
+@cuda.jit(cache=True)
+def _moving_average(average, x, share, refusal):
+    if refusal[0]:
+        return
+    for i in range(cuda.grid(1), average.size, cuda.gridsize(1)):
+        average[i] += (x[i] - average[i]) * share
+
+
+def moving_average_update(average, x, share, scratch):
+    """See the contract; where a step of training was refused, the average stays as well."""
+    arrays, number = (average, x), x.dtype.type(share)
+    launch_over(_moving_average, average.size, *arrays, number, scratch.refusal)
