@@ -46,7 +46,7 @@ class Checked:
 
     def _check(self, index):
         for part in index if isinstance(index, tuple) else (index,):
-            if part < 0:
+            if (part.start if isinstance(part, slice) else part) < 0:
                 raise IndexError(f"index {index} is negative")
 
 
@@ -108,7 +108,9 @@ def _launch(kernel, *arguments):
 
 
 def _poisoned(shape, dtype):
-    array = np.empty(shape, kernelapi.numpy_support.as_dtype(dtype))
+    # The dtype is one of Numba's, or that of an array.
+    is_known = isinstance(dtype, np.dtype)
+    array = np.empty(shape, dtype if is_known else kernelapi.numpy_support.as_dtype(dtype))
     array.view(np.uint8).fill(0xFF)
     return array
 

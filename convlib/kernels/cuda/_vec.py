@@ -4,7 +4,7 @@ Numba offers arrays of numbers only, so these two are made of LLVM's instruction
 of 128 bits. The address must be a multiple of 16 bytes: see `_device.is_aligned`.
 """
 
-from numba import config, cuda
+from numba import config, cuda, uint32
 
 LANES = 4
 
@@ -77,3 +77,35 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, index, values), generate
+
+
+if config.ENABLE_CUDASIM:
+
+    @cuda.jit(device=True)
+    def multiply_add(sums, from_left, from_right, left, row, right, column, gap, first, terms):
+        """Add a product of matrices; see below. NumPy does it at once."""
+        rows, columns = sums.shape
+        above = left[first : first + terms, row : row + rows].T
+        for j in range(0, columns, LANES):
+            start = column + j // LANES * gap
+            beside = right[first : first + terms, start : start + LANES]
+            sums[:, j : j + LANES] += above @ beside
+
+else:
+
+    @cuda.jit(device=True, inline="always")
+    def multiply_add(sums, from_left, from_right, left, row, right, column, gap, first, terms):
+        """Add ``left[k, row + i] · right[k, column + j]`` to ``sums[i, j]`` for some terms k.
+
+        All but ``left`` and ``right`` stays in registers: the loops over i and j are unrolled,
+        since a local array's shape is known. Columns are quads, which lie ``gap`` apart.
+        """
+        rows, columns = sums.shape
+        for k in range(first, first + terms):
+            for i in range(rows):
+                from_left[i] = left[uint32(k), uint32(row + i)]
+            for j in range(columns):
+                from_right[j] = right[uint32(k), uint32(column + j // LANES * gap + j % LANES)]
+            for i in range(rows):
+                for j in range(columns):
+                    sums[i, j] += from_left[i] * from_right[j]
