@@ -352,20 +352,20 @@ def forward_taps(x_shape, w_shape, dilation):
 
 
 @lru_cache(maxsize=1024)
-def backward_taps(dy_shape, w_shape, dilation, strides, shift):
+def backward_taps(dy_shape, groups, w_shape, dilation, strides, shift):
     """Return the taps that one class of dx's pixels sees in dy, and their number.
 
-    ``shift`` is the class's first row and column within the padded image. A pixel of forward's
-    input that lies ``u`` rows below a window's first is seen by the window as many rows above.
+    ``shift`` is the class's first row and column within the padded image. A pixel that lies some
+    rows below a window's first is a pixel for which this window lies as many rows above.
     """
     width, filters = dy_shape
     rows, columns, number = kernel_elements(w_shape[:2], dilation)
     rows, columns = shift[0] - rows, shift[1] - columns
     seen = (rows % strides[0] == 0) & (columns % strides[1] == 0)
-    elements = np.stack([rows // strides[0], columns // strides[1], number * w_shape[2] * filters])
-    elements, group_filters = elements[:, seen].T, dy_shape[2]
-    taps = tap_table(elements, width * filters, filters, group_filters, 1)
-    return taps, len(elements) * group_filters
+    weights = number * w_shape[2] * filters
+    elements = np.stack([rows // strides[0], columns // strides[1], weights], 1)[seen]
+    taps = tap_table(elements, width * filters, filters, filters // groups, 1)
+    return taps, len(elements) * (filters // groups)
 
 
 def _pass(taps, geometry, is_transposed, lies_apart, dtype, are_aligned, has_bias, is_rectified):
@@ -448,9 +448,7 @@ def backward_passes(
     passes = []
     for down, across in np.ndindex(min(strides[0], height), min(strides[1], width)):
         shift = down + padding[0][0], across + padding[1][0]
-        taps, depth = backward_taps(
-            (columns, filters, filters // groups), w_shape, dilation, strides, shift
-        )
+        taps, depth = backward_taps(dy_shape[2:], groups, w_shape, dilation, strides, shift)
         row_length = -(-(width - across) // strides[1])
         image_length = -(-(height - down) // strides[0]) * row_length
         geometry = {
