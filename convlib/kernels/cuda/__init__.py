@@ -18,6 +18,11 @@ with stamped_cache():
         dense_forward,
         dense_relu_forward,
     )
+    from convlib.kernels.cuda.conv2d_pool import (
+        conv2d_relu_max_pool2d_backward_input,
+        conv2d_relu_max_pool2d_backward_params,
+        conv2d_relu_max_pool2d_forward,
+    )
     from convlib.kernels.cuda.elementwise import relu_forward
 
 __all__ = [
@@ -25,6 +30,9 @@ __all__ = [
     "conv2d_backward_params",
     "conv2d_forward",
     "conv2d_relu_forward",
+    "conv2d_relu_max_pool2d_backward_input",
+    "conv2d_relu_max_pool2d_backward_params",
+    "conv2d_relu_max_pool2d_forward",
     "dense_backward_input",
     "dense_backward_params",
     "dense_forward",

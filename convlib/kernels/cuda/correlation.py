@@ -194,10 +194,10 @@ def add_products(
         if step < end:
             for at in range(next_left.size):
                 line = here + left_tap + at // QUAD * next_quad + at % QUAD
-                left[uint32(line), uint32(left_item)] = next_left[at]
+                left[uint32(line), left_item] = next_left[at]
             for lane in range(QUAD):
                 if is_transposed:
-                    right[uint32(here + right_tap + lane), uint32(right_filter)] = next_right[lane]
+                    right[uint32(here + right_tap + lane), right_filter] = next_right[lane]
                 else:
                     right[uint32(here + right_tap), uint32(right_filter + lane)] = next_right[lane]
         cuda.syncthreads()
@@ -478,13 +478,16 @@ def backward_passes(
     return passes
 
 
-def correlate(step, x, w, b, y, is_rectified, scratch):
-    """Launch one correlation, and the adding up of its parts."""
-    flat = x.reshape(-1), step.taps, w.reshape(-1)
-    bias = flat[2] if b is None else b
-    if step.parts == 1:
-        launch(step.kernel, step.blocks, step.threads, *flat, bias, y.reshape(-1), step.geometry)
-        return
-    (parts,) = scratch.take(((step.parts, y.size), y.dtype))
-    launch(step.kernel, step.blocks, step.threads, *flat, bias, parts.reshape(-1), step.geometry)
-    finish_parts(parts.reshape(-1), bias, y.reshape(-1), b is not None, is_rectified)
+def parts_request(step, size, dtype):
+    """Return what a pass asks of the work memory: nothing, or room for the parts of its sums."""
+    return (((step.parts, size), dtype),) if step.parts > 1 else ()
+
+
+def correlate(step, x, w, b, y, is_rectified, parts=None):
+    """Launch one pass, and the adding up of its parts if it has any."""
+    x, w = x.reshape(-1), w.reshape(-1)
+    bias = w if b is None else b
+    sums = (y if parts is None else parts).reshape(-1)
+    launch(step.kernel, step.blocks, step.threads, x, step.taps, w, bias, sums, step.geometry)
+    if parts is not None:
+        finish_parts(sums, bias, y.reshape(-1), b is not None, is_rectified)

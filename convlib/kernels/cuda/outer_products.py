@@ -27,7 +27,7 @@ import numpy as np
 from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
-from convlib.kernels.cuda._device import is_aligned, launch
+from convlib.kernels.cuda._device import is_aligned
 from convlib.kernels.cuda._vec import load4, multiply_add
 from convlib.kernels.cuda.correlation import (
     OUTSIDE,
@@ -38,7 +38,7 @@ from convlib.kernels.cuda.correlation import (
     store_row,
     window_geometry,
 )
-from convlib.kernels.cuda.sums import add_parts
+from convlib.kernels.cuda.sums import add_sums, sums_request
 from convlib.kernels.cuda.tiles import FEWEST_STEPS, QUAD, STEP, best_split, best_tile
 
 
@@ -68,6 +68,37 @@ class Geometry(NamedTuple):
     first_bias: int  # place of the first one
     has_bias: int
     stores_quads: int
+
+
+@cuda.jit(device=True, inline="always")
+def advance(sample, row, column, geometry):
+    """Return the sample, row and column of a thread's next item, without division."""
+    column += geometry.next_column
+    row += geometry.next_row
+    sample += geometry.next_image
+    if column >= geometry.row_length:
+        column -= geometry.row_length
+        row += 1
+    if row >= geometry.rows:
+        row -= geometry.rows
+        sample += 1
+    return sample, row, column
+
+
+def strides_of(items, rows, columns):
+    """Return how far to advance for so many items: ``next_image``, ``next_row``, ``next_column``.
+
+    ``rows`` is part of the geometry as well, for the carry.
+    """
+    rows, columns = max(1, rows), max(1, columns)
+    next_row, next_column = divmod(items, columns)
+    next_image, next_row = divmod(next_row, rows)
+    return {
+        "next_image": next_image,
+        "next_row": next_row,
+        "next_column": next_column,
+        "rows": rows,
+    }
 
 
 @cuda.jit(device=True, inline="always")
@@ -143,17 +174,8 @@ def _kernel(height, width, rows, columns, left_quads, right_quads):
                 place = (pixel * geometry.groups + group) * geometry.filters + first_filter + quad
                 some = filters if pixel < end else 0
                 fetch_filters(next_right, dy, place, some, right_quads)
-                # Eight pixels further.
                 pixel += STEP
-                column += geometry.next_column
-                row += geometry.next_row
-                sample += geometry.next_image
-                if column >= geometry.row_length:
-                    column -= geometry.row_length
-                    row += 1
-                if row >= geometry.rows:
-                    row -= geometry.rows
-                    sample += 1
+                sample, row, column = advance(sample, row, column, geometry)
             if step > 0:
                 multiply_add(
                     sums, from_left, from_right, left, first_row, right, first_column,
@@ -195,9 +217,9 @@ class Plan(NamedTuple):
     kernel: object
     blocks: tuple[int, int, int]
     threads: int
-    taps: object
     geometry: Geometry
     parts: int
+    taps: object
 
 
 @lru_cache(maxsize=1024)
@@ -215,16 +237,9 @@ def plan_of(
     down, across = tile.blocks(depth, filters)
     parts, steps = best_split(down * across * groups, steps)
     size, all_filters = depth * filters * groups, filters * groups
-    rows, columns = max(1, y_shape[1]), max(1, y_shape[2])
-    next_row, next_column = divmod(STEP, columns)
-    next_image, next_row = divmod(next_row, rows)
     right_quads = are_aligned and filters % QUAD == 0
-    geometry |= {
+    geometry |= strides_of(STEP, *y_shape[1:3]) | {
         "length": steps * STEP,
-        "next_image": next_image,
-        "next_row": next_row,
-        "next_column": next_column,
-        "rows": rows,
         # Parts are rows of work memory, dw's sums and behind them db's.
         "part_size": size + all_filters,
         "first_bias": size if parts > 1 else 0,
@@ -235,9 +250,9 @@ def plan_of(
         _add_outer_products(tile, left_quads, right_quads),
         (down, across, groups * parts),
         tile.threads,
-        forward_taps(x_shape[2:], w_shape, dilation),
         Geometry(**{name: np.int32(value) for name, value in geometry.items()}),
         parts,
+        forward_taps(x_shape[2:], w_shape, dilation),
     )
 
 
@@ -249,11 +264,4 @@ def add_outer_products(x, dy, dw, db, strides, padding, dilation, groups, scratc
         has_bias,
     )  # fmt: skip
     operands = x.reshape(-1), plan.taps, dy.reshape(-1)
-    if plan.parts == 1:
-        sums = dw.reshape(-1), db if has_bias else dw.reshape(-1)
-        launch(plan.kernel, plan.blocks, plan.threads, *operands, *sums, plan.geometry)
-        return
-    (parts,) = scratch.take(((plan.parts, int(plan.geometry.part_size)), dw.dtype))
-    sums = parts.reshape(-1), parts.reshape(-1)
-    launch(plan.kernel, plan.blocks, plan.threads, *operands, *sums, plan.geometry)
-    add_parts(parts, dw, db)
+    add_sums(plan, operands, dw, db, scratch.take(*sums_request(plan, dw)))

@@ -6,7 +6,7 @@ neighbouring threads have neighbouring sums. The parts are read once.
 
 from numba import cuda
 
-from convlib.kernels.cuda._device import launch_over
+from convlib.kernels.cuda._device import launch, launch_over
 
 
 @cuda.jit(cache=True)
@@ -46,3 +46,29 @@ def add_parts(parts, dw, db):
     launch_over(
         _add_parts, first.size + second.size, parts.reshape(-1), parts.shape[1], first, second
     )
+
+
+def sums_request(plan, dw):
+    """Return what a plan asks of the work memory: nothing, or room for the parts of its sums."""
+    return (((plan.parts, int(plan.geometry.part_size)), dw.dtype),) if plan.parts > 1 else ()
+
+
+def add_sums(plan, operands, dw, db, parts):
+    """Launch what adds up dw and db, and the adding up of its parts if there are any.
+
+    Parameters
+    ----------
+    plan
+        With a kernel, its blocks, threads and geometry, and the number of parts.
+    operands : tuple of flat arrays
+        What the kernel takes before dw and db.
+    parts : list
+        What `sums_request` was granted.
+    """
+    if parts:
+        sums = parts[0].reshape(-1), parts[0].reshape(-1)
+    else:
+        sums = dw.reshape(-1), dw.reshape(-1) if db is None else db
+    launch(plan.kernel, plan.blocks, plan.threads, *operands, *sums, plan.geometry)
+    if parts:
+        add_parts(parts[0], dw, db)
