@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import cuda
+from numba import cuda, types
 from numba.cuda.simulator import kernel as simulated_kernel
 from numba.cuda.simulator import kernelapi
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
@@ -47,7 +47,7 @@ class Checked:
 
     def _check(self, index):
         for part in index if isinstance(index, tuple) else (index,):
-            if part < 0:
+            if (part.start if isinstance(part, slice) else part) < 0:
                 raise IndexError(f"index {index} is negative")
 
 
@@ -131,10 +131,25 @@ def _shared_array(self, shape, dtype, alignment=None):
     return self._allocations[line]
 
 
+_call_type = types.Type.__call__
+
+
+def _cast(self, *values):
+    # Numba's own way to int32(value) takes longer than all else that a kernel does.
+    try:
+        return _CASTS[self.name](*values)
+    except (KeyError, TypeError):
+        return _call_type(self, *values)  # a signature
+
+
+_CASTS = {"int32": np.int32, "uint32": np.uint32}
+
+
 def install():
     """Replace the engine of Numba's simulator."""
     assert cuda.simulator is not None, "NUMBA_ENABLE_CUDASIM=1 must be set before Numba is imported"
     simulated_kernel.FakeCUDAKernel.__call__ = _launch
     kernelapi.FakeCUDALocal.array = _local_array
     kernelapi.FakeCUDAShared.array = _shared_array
+    types.Integer.__call__ = _cast
     kernelapi.threading = SimpleNamespace(current_thread=getcurrent)

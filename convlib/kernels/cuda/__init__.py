@@ -9,6 +9,21 @@ from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda import _device
 
 with stamped_cache():
+    from convlib.kernels.cuda.conv2d import (
+        conv2d_backward_input,
+        conv2d_backward_params,
+        conv2d_forward,
+        conv2d_relu_forward,
+        dense_backward_input,
+        dense_backward_params,
+        dense_forward,
+        dense_relu_forward,
+    )
+    from convlib.kernels.cuda.conv2d_pool import (
+        conv2d_relu_max_pool2d_backward_input,
+        conv2d_relu_max_pool2d_backward_params,
+        conv2d_relu_max_pool2d_forward,
+    )
     from convlib.kernels.cuda.depthwise import (
         depthwise_conv2d_backward_input,
         depthwise_conv2d_backward_params,
@@ -68,6 +83,17 @@ __all__ = [
     "categorical_cross_entropy_backward",
     "categorical_cross_entropy_forward",
     "col2im",
+    "conv2d_backward_input",
+    "conv2d_backward_params",
+    "conv2d_forward",
+    "conv2d_relu_forward",
+    "conv2d_relu_max_pool2d_backward_input",
+    "conv2d_relu_max_pool2d_backward_params",
+    "conv2d_relu_max_pool2d_forward",
+    "dense_backward_input",
+    "dense_backward_params",
+    "dense_forward",
+    "dense_relu_forward",
     "depthwise_conv2d_backward_input",
     "depthwise_conv2d_backward_params",
     "depthwise_conv2d_forward",

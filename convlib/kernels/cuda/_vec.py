@@ -8,7 +8,7 @@ two for float64. The address must be a multiple of 16 bytes: see `_device.is_ali
 
 from numbers import Number
 
-from numba import config, cuda
+from numba import config, cuda, uint32
 
 LANES = 4
 
@@ -97,3 +97,35 @@ else:
             return builder.load(context.make_array(value)(context, builder, arguments[0]).data)
 
         return getattr(value, "dtype", value)(value), generate
+
+
+if config.ENABLE_CUDASIM:
+
+    @cuda.jit(device=True)
+    def multiply_add(sums, from_left, from_right, left, row, right, column, gap, first, terms):
+        """Add a product of matrices; see below. NumPy does it at once."""
+        rows, columns = sums.shape
+        above = left[first : first + terms, row : row + rows].T
+        for j in range(0, columns, LANES):
+            start = column + j // LANES * gap
+            beside = right[first : first + terms, start : start + LANES]
+            sums[:, j : j + LANES] += above @ beside
+
+else:
+
+    @cuda.jit(device=True, inline="always")
+    def multiply_add(sums, from_left, from_right, left, row, right, column, gap, first, terms):
+        """Add ``left[k, row + i] · right[k, column + j]`` to ``sums[i, j]`` for some terms k.
+
+        All but ``left`` and ``right`` stays in registers: the loops over i and j are unrolled,
+        since a local array's shape is known. Columns are quads, which lie ``gap`` apart.
+        """
+        rows, columns = sums.shape
+        for k in range(first, first + terms):
+            for i in range(rows):
+                from_left[i] = left[uint32(k), uint32(row + i)]
+            for j in range(columns):
+                from_right[j] = right[uint32(k), uint32(column + j // LANES * gap + j % LANES)]
+            for i in range(rows):
+                for j in range(columns):
+                    sums[i, j] += from_left[i] * from_right[j]
