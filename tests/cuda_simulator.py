@@ -148,6 +148,8 @@ _CASTS = {"int32": np.int32, "uint32": np.uint32}
 def install():
     """Replace the engine of Numba's simulator."""
     assert cuda.simulator is not None, "NUMBA_ENABLE_CUDASIM=1 must be set before Numba is imported"
+    # On the host the shape of a device's array is a tuple like any other.
+    FakeCUDAArray.shape = property(lambda array: array._ary.shape)
     simulated_kernel.FakeCUDAKernel.__call__ = _launch
     kernelapi.FakeCUDALocal.array = _local_array
     kernelapi.FakeCUDAShared.array = _shared_array

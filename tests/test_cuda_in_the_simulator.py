@@ -20,7 +20,9 @@ if numba.config.ENABLE_CUDASIM:
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("file", ["test_contract.py", "test_cuda_barriers.py"])
+@pytest.mark.parametrize(
+    "file", ["test_contract.py", "test_cuda_barriers.py", "test_cuda_training.py"]
+)
 def test_in_the_simulator(file):
     settings = {"NUMBA_ENABLE_CUDASIM": "1", "CONVLIB_TEST_BACKENDS": "cuda"}
     # What pytest-xdist and its likes tell their workers is not for this process.
