@@ -13,9 +13,9 @@ import numpy as np
 from convlib.kernels.scratch import Scratch
 
 if numba.config.ENABLE_CUDASIM:
-    import cuda_simulator
+    from convlib.notebook import simulator
 
-    cuda_simulator.install()
+    simulator.install()
 
 BACKENDS = os.environ.get("CONVLIB_TEST_BACKENDS", "cpu,reference").split(",")
 

@@ -23,12 +23,12 @@ TESTS = Path(__file__).parent
 @pytest.mark.parametrize(
     "file", ["test_contract.py", "test_cuda_barriers.py", "test_cuda_training.py"]
 )
-def test_in_the_simulator(file):
+def test_in_the_simulator(name):
     settings = {"NUMBA_ENABLE_CUDASIM": "1", "CONVLIB_TEST_BACKENDS": "cuda"}
     # What pytest-xdist and its likes tell their workers is not for this process.
     environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / file],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS / f"test_{name}.py"],
         env=environment | settings,
         capture_output=True,
         text=True,

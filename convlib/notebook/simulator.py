@@ -9,8 +9,8 @@ is as far ahead of the others as a barrier allows.
 What a kernel must not rely on is made to hurt: shared and local memory begin as NaN, and negative
 indices are refused rather than counted from the end, as are threads that leave while others wait.
 
-Used only where ``NUMBA_ENABLE_CUDASIM=1`` was set before Numba was imported; `install` then puts it
-in place of Numba's own engine.
+It can be imported only where ``NUMBA_ENABLE_CUDASIM=1`` was set before Numba was; `install` then
+puts it in place of Numba's own engine.
 """
 
 import sys
@@ -35,13 +35,16 @@ class Checked:
         self.ndim = array.ndim
 
     def __len__(self):
+        """Return the first size."""
         return len(self.array)
 
     def __getitem__(self, index):
+        """Read."""
         self._check(index)
         return self.array[index]
 
     def __setitem__(self, index, value):
+        """Write."""
         self._check(index)
         self.array[index] = value
 
@@ -60,7 +63,8 @@ class Thread(greenlet):
         self.thread_id = number
         self.gr_context = copy_context()  # in which NumPy keeps what it is to warn of
 
-    def syncthreads(self):
+    def syncthreads(self) -> None:
+        """Wait until all threads of the block have come here."""
         self.parent.switch(WAITS)
 
 
@@ -145,7 +149,7 @@ def _cast(self, *values):
 _CASTS = {"int32": np.int32, "uint32": np.uint32}
 
 
-def install():
+def install() -> None:
     """Replace the engine of Numba's simulator."""
     assert cuda.simulator is not None, "NUMBA_ENABLE_CUDASIM=1 must be set before Numba is imported"
     # On the host the shape of a device's array is a tuple like any other.
