@@ -131,7 +131,7 @@ show(
 for name, (w, divisor) in kernels.items():
     print(f"{name:<26} sums to {w.sum() / divisor:.0f}")
 flat = np.full((9, 9), 0.4, np.float32)
-for name, (w, divisor) in kernels.items():
+for w, divisor in kernels.values():
     answer = functional.correlate2d(flat, w / divisor, border="reflect")
     assert np.allclose(answer, 0.4 * (w.sum() / divisor), atol=1e-5)
 

@@ -29,7 +29,9 @@ def table(
     limit: float | None = None,
     size: float = 8,
 ) -> None:
-    """Draw a two-dimensional array as coloured squares with its numbers; NaN stays empty.
+    """Draw a two-dimensional array as coloured squares with its numbers; zeros are white.
+
+    NaN stays empty.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def table(
     values = np.asarray(values, float)
     limit = limit or _PALE * max(np.nanmax(np.abs(values), initial=0), 1e-12)
     lowest = -limit if colours == SIGNED else 0
-    axes.imshow(values, cmap=colours, vmin=lowest, vmax=limit)
+    axes.imshow(np.where(values == 0, np.nan, values), cmap=colours, vmin=lowest, vmax=limit)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#CCCCCC")
     for (row, column), value in np.ndenumerate(values):
@@ -60,9 +62,9 @@ def table(
                 color="#222222",
             )
     for k in range(1, values.shape[0]):
-        axes.axhline(k - 0.5, color="white", linewidth=0.8)
+        axes.axhline(k - 0.5, color="#E4E4E4", linewidth=0.7)
     for k in range(1, values.shape[1]):
-        axes.axvline(k - 0.5, color="white", linewidth=0.8)
+        axes.axvline(k - 0.5, color="#E4E4E4", linewidth=0.7)
 
 
 def frame(axes: Axes, row: int, column: int, height: int, width: int, colour: str) -> None:
