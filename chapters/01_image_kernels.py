@@ -122,7 +122,8 @@ show(
 #
 # - **Numbers that sum to 1** keep the brightness of flat areas: both blurs, sharpen, emboss.
 # - **Numbers that sum to 0** answer nothing in flat areas: both Sobel kernels and Laplace. They
-#   are differences of neighbours, with a sign that says which side is lighter.
+#   are differences of neighbours, with a sign. Sobel's says which side is lighter, and Laplace's
+#   whether a pixel is darker than its neighbours.
 # - A blur takes the mean over the window. The box counts all of its pixels alike; the Gaussian
 #   counts near ones more, and leaves no blocks.
 # - Sharpening is the opposite: the pixel, plus what its neighbours lack.
@@ -466,10 +467,9 @@ checks.check_counts(counts)
 # - I. Sobel, G. Feldman, *An Isotropic 3×3 Image Gradient Operator*, a talk of 1968, written down
 #   by Sobel in 2014. Where the 1, 2, 1 comes from.
 # - D. Marr, E. Hildreth, *Theory of edge detection*, 1980. Why one blurs before one takes Laplace.
-# - V. Dumoulin, F. Visin, *A guide to convolution arithmetic for deep learning*, 2016. Says on its
-#   first pages that layers do not flip, and why nobody minds.
-# - I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning*, 2016, section 9.1. The same, with the
-#   algebra.
+# - V. Dumoulin, F. Visin, *A guide to convolution arithmetic for deep learning*, 2016. Says in a
+#   footnote what the layer above learned: with learned kernels the two are interchangeable.
+# - I. Goodfellow, Y. Bengio, A. Courville, *Deep Learning*, 2016, section 9.1. The same, at length.
 #
 # **Next:** [2 · Dense and local](02_dense_and_local.ipynb) asks why a network should look at small
 # windows at all, instead of at the whole picture at once.

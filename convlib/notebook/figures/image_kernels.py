@@ -29,9 +29,9 @@ def table(
     limit: float | None = None,
     size: float = 8,
 ) -> None:
-    """Draw a two-dimensional array as coloured squares with its numbers; zeros are white.
+    """Draw a two-dimensional array as coloured squares with its numbers; NaN stays empty.
 
-    NaN stays empty.
+    Zeros are white, but in shades of grey, where the largest number is.
 
     Parameters
     ----------
@@ -40,16 +40,20 @@ def table(
     values : numpy.ndarray, shape (rows, columns)
         The numbers.
     colours : str
-        Colour map; a signed one is centred on zero.
+        Colour map; a signed one is centred on zero, and 'gray' begins at a middle shade.
     limit : float, optional
         The number at which the colours end; by default somewhat above the largest.
     size : float, default 8
         Of the digits, in points.
     """
     values = np.asarray(values, float)
-    limit = limit or _PALE * max(np.nanmax(np.abs(values), initial=0), 1e-12)
-    lowest = -limit if colours == SIGNED else 0
-    axes.imshow(np.where(values == 0, np.nan, values), cmap=colours, vmin=lowest, vmax=limit)
+    largest = max(np.nanmax(np.abs(values), initial=0), 1e-12)
+    if colours == "gray":
+        axes.imshow(values, cmap=colours, vmin=-1.6 * largest, vmax=largest)
+    else:
+        limit = limit or _PALE * largest
+        lowest = -limit if colours == SIGNED else 0
+        axes.imshow(np.where(values == 0, np.nan, values), cmap=colours, vmin=lowest, vmax=limit)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#CCCCCC")
     for (row, column), value in np.ndenumerate(values):
@@ -89,7 +93,7 @@ def sliding_frame(image: np.ndarray, kernel: np.ndarray, row: int, column: int) 
     Parameters
     ----------
     image : numpy.ndarray, shape (height, width)
-        A small image.
+        A small image; 0 is dark.
     kernel : numpy.ndarray, shape (k, l)
         The kernel, laid on the image as it is.
     row, column : int
@@ -117,7 +121,7 @@ def sliding_frame(image: np.ndarray, kernel: np.ndarray, row: int, column: int) 
     fig.set_layout_engine("none")
     left, middle = 0.05, 0.26 + image.shape[0] * unit / 2
     parts = (
-        ("image", image, {"colours": "Greys", "limit": _PALE * np.abs(image).max()}, ""),
+        ("image", image, {"colours": "gray"}, ""),
         ("kernel", kernel, {}, "×"),
         ("products", products, {}, "="),
         ("result", shown, {"limit": limit}, "→"),
@@ -278,7 +282,7 @@ def learned_kernels(given: np.ndarray, learned: dict[str, np.ndarray]) -> Figure
         What was learned, by how the examples were made.
     """
     panels = {"the kernel": given, **learned}
-    fig, axes = figure(6.2, 2.2, 1, len(panels))
+    fig, axes = figure(6.2, 2.4, 1, len(panels))
     limit = _PALE * np.abs(given).max()
     for panel, (title, values) in zip(axes, panels.items(), strict=True):
         table(panel, np.round(values, 2), limit=limit, size=11)
