@@ -222,8 +222,8 @@ responses = functional.conv2d(x_test[digit][None], first_w, first_b)[0]
 assert np.allclose(np.maximum(responses, 0), outputs[0][0], atol=1e-5)
 show(
     pictures.filter_bank(test_images[digit], first_w[:, :, 0, :], responses),
-    "All 32 response maps of one digit before ReLU, each on a scale of its own, and beside each its "
-    "nine weights: where the ink matches the filter's red and avoids its blue, the response is red.",
+    "All 32 response maps of one digit before ReLU, each on a scale of its own, and beside each "
+    "its nine weights: where ink meets the filter's red and avoids its blue, the response is red.",
     colours=128,
 )
 
@@ -458,5 +458,5 @@ checks.check_one_by_one(one_by_one)
 # - M. Zeiler, R. Fergus, *Visualizing and understanding convolutional networks*, 2014. How to look
 #   at filters that are too deep to be drawn.
 #
-# **Next:** [4 · Patch by patch](04_patch_by_patch.ipynb) takes one window and follows its numbers to
-# the output.
+# **Next:** [4 · Patch by patch](04_patch_by_patch.ipynb) takes one window and follows its numbers
+# to the output.
