@@ -111,7 +111,7 @@ def uses_per_pixel(uses: dict[str, np.ndarray]) -> Figure:
     for panel, (title, counts) in zip(axes.flat, uses.items(), strict=True):
         picture(panel, counts, POSITIVE, vmin=0, vmax=limit)
         panel.set_title(title, loc="center", fontsize=9, pad=4)
-        _write_numbers(panel, counts, 11, limit)
+        _write_numbers(panel, counts, min(11, 85 / len(counts)), limit)
     return fig
 
 
