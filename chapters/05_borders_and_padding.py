@@ -128,8 +128,9 @@ assert np.allclose(as_in_pytorch, every_place[:, ::2, ::2])
 # %% [markdown]
 # ## Touch it
 #
-# One row of pixels, its padding in sand, and the windows under it. Find out when the padding is
-# uneven, and when there is none although you asked for `same`.
+# One row of pixels, its padding in sand, and the windows under it. A cross marks a pixel that no
+# window reads. Find out when the padding is uneven, and when there is none although you asked for
+# `same`.
 
 # %%
 explore(

@@ -356,7 +356,7 @@ explore(
 known = [
     ("AlexNet (2012), first layer", 227, 11, 4, "valid"),
     ("ResNet (2016), first layer", 224, 7, 2, 3),
-    ("ResNet (2016), between stages", 56, 3, 2, 1),
+    ("ResNet-34 (2016), between stages", 56, 3, 2, 1),
     ("MobileNet (2017), first layer", 224, 3, 2, "same"),
     ("Vision Transformer (2021), patches", 224, 16, 16, "valid"),
     ("ConvNeXt (2022), first layer", 224, 4, 4, "valid"),
@@ -364,12 +364,14 @@ known = [
 ]
 for name, n, k, s, padding in known:
     print(f"{name:<36}{k:>2}×{k:<2} stride {s:<2} {n:>4} → {places(n, padding, k, s)}")
+assert places(224, "valid", 11, 4) == 54
 sizes = [places(n, padding, k, s) for _, n, k, s, padding in known]
 assert sizes == [55, 112, 28, 112, 14, 56, 28]
 
 # %% [markdown]
-# In a residual network one max pooling is left, near the beginning, and all later shrinking is done
-# by strides. A vision transformer cuts its image into patches with a single strided convolution, in
+# (AlexNet's paper speaks of 224 pixels. With 224, floor would give 54; the 55 of its figure takes
+# 227.) In a residual network one max pooling is left, near the beginning, and strides do all later
+# shrinking, up to the average over the whole map at its end. A vision transformer cuts its image into patches with a single strided convolution, in
 # which stride and window are equal. Whether to pool or to stride is a choice; chapter 7 compares
 # the two on digits.
 #

@@ -62,7 +62,8 @@ def test_a_frame_of_the_count_shows_window_and_numbers():
         ((10, 3, 2, "same"), "0 before, 1 after, 5 windows", 0),
         ((10, 3, 2, "valid"), "0 before, 0 after, 4 windows", 1),
         ((9, 4, 1, "same"), "1 before, 2 after, 9 windows", 0),
-        ((10, 1, 4, "same"), "0 before, 0 after, 3 windows", 1),
+        ((10, 1, 4, "same"), "0 before, 0 after, 3 windows", 7),
+        ((5, 7, 1, "valid"), "0 before, 0 after, 0 windows", 5),
     ],
 )
 def test_a_strip_counts_its_windows(arguments, title, unread):

@@ -152,6 +152,8 @@ def counting_frame(
 def strip(size: int, kernel_size: int, stride: int, padding: str = "same") -> Figure:
     """Draw one row of pixels with its padding, and below it the windows of the row.
 
+    Pixels that lie in no window have an orange cross.
+
     Parameters
     ----------
     size, kernel_size, stride : int
@@ -178,11 +180,12 @@ def strip(size: int, kernel_size: int, stride: int, padding: str = "same") -> Fi
                 linestyle="-" if inside else ":",
             )
         )
-    used = (windows - 1) * stride + kernel_size - before
-    for pixel in range(max(0, used), size):
+    starts = [number * stride - before for number in range(windows)]
+    read = {start + element for start in starts for element in range(kernel_size)}
+    for pixel in set(range(size)) - read:
         axes.text(pixel + 0.5, 0.52, "×", ha="center", va="center", color=ORANGE, fontsize=11)
-    for number in range(windows):
-        start, depth = number * stride - before, 1.25 + 0.42 * (number % levels)
+    for number, start in enumerate(starts):
+        depth = 1.25 + 0.42 * (number % levels)
         axes.plot([start + 0.12, start + kernel_size - 0.12], [depth] * 2, color=BLUE, lw=3)
     text = (
         f"{size} pixels, window {kernel_size}, stride {stride}, {padding}: "
