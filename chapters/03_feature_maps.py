@@ -82,7 +82,7 @@ text_layers = models.Sequential(
 for layer in (text_layers.layers[0], text_layers.layers[2]):
     w, b = layer.get_weights()
     print(f"{layer.name}: output {layer.output_shape[1:]}, w {w.shape}, b {b.shape},", end=" ")
-    print(f"{w.size} + {b.size} = {w.size + b.size:,} parameters")
+    print(f"{w.size:,} + {b.size} = {w.size + b.size:,} parameters")
 assert [layer.count_params() for layer in text_layers.layers] == [320, 0, 18_496]
 
 # %% [markdown]
