@@ -349,8 +349,8 @@ assert max(downsampled) - min(downsampled) < 10
 # A surprise for anybody who thought that pooling makes networks accurate. After the same digits,
 # leaving it out is best, by many points. The network without it has more of everything, though: ten
 # times the multiply-adds, and 37 times the parameters, nearly all in the dense layer after
-# `Flatten`. So compare at equal *work*. For the multiply-adds of one digit without pooling, the network
-# with pooling sees ten. Let it.
+# `Flatten`. So compare at equal *work*. For the multiply-adds of one digit without pooling, the
+# network with pooling sees ten. Let it.
 
 # %%
 results_of_work = {

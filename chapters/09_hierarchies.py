@@ -399,8 +399,8 @@ show(
 #
 # So the ladder is there, with strokes in place of eyes: the higher the layer, the longer and the
 # more bent the pieces of line. There is no unit for “three” among them. And nobody should read more
-# into such a picture than it shows. It has six patches for a filter, and leaves out the thousands that
-# excite it less.
+# into such a picture than it shows. It has six patches for a filter, and leaves out the thousands
+# that excite it less.
 #
 # ## How much of it is learned?
 #
@@ -601,4 +601,4 @@ checks.check_effective_field(effective_field)
 # - C. Olah, A. Mordvintsev, L. Schubert, *Feature visualization*, 2017. What large networks do
 #   respond to, made visible with care.
 #
-# **Next:** [10 · A small convnet](10_small_convnet.ipynb) counts what the whole network consists of.
+# **Next:** [10 · A small convnet](10_small_convnet.ipynb) counts what the network consists of.
