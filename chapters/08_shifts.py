@@ -347,16 +347,17 @@ assert at["global pooling"][8] > 0.3
 assert at["shifted in training"][4] > at["convnet"][4] + 0.25
 assert at["shifted in training"][8] < 0.3
 assert abs(at["blurred pooling"][4] - at["convnet"][4]) < 0.12
-assert max(at["global pooling"][0], at["shifted in training"][0]) < at["convnet"][0] + 0.02
+assert max(at["global pooling"][0], at["shifted in training"][0]) < at["convnet"][0] + 0.03
 
 # %% [markdown]
 # Read the maps from left to right.
 #
-# - The **convnet** is better than the dense network by a step of two, and no more than that. At
-#   four pixels it is wrong most of the time. Sharing weights let it learn more from the same digits
-#   (chapter 2 measured how much). It did not let it read them anywhere.
-# - **Global pooling** has never seen a moved digit either, and reads most of them. The price is
-#   paid in the middle: where a stroke lies is worth knowing, and this network cannot know it.
+# - The **convnet** is clearly better than the dense network at two pixels, and hardly better at
+#   four, where both are wrong most of the time. Sharing weights let it learn more from the same
+#   digits (chapter 2 measured how much). It did not let it read them anywhere.
+# - **Global pooling** has never seen a moved digit either, and reads most of them. In the middle it
+#   is no better than the convnet: it cannot know where a stroke lies, and it has half as many
+#   parameters.
 # - **Shifted in training**, the convnet learns just the shifts it is shown. Beyond four pixels it
 #   fails. It pays in the middle as well, since the same number of passes has to teach more.
 # - **Blurred pooling** makes the poolings follow better, as you measured. It changes little here,

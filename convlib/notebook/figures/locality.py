@@ -98,12 +98,7 @@ def windows(image: np.ndarray, places: dict[str, tuple[int, int]], side: int) ->
                 )
             )
             panel.text(
-                column + side + 0.2,
-                row - 0.9,
-                str(number),
-                color=BLUE,
-                fontsize=9,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+                column + side, row + side - 0.4, str(number), color=BLUE, fontsize=9, va="top"
             )
     grid = patches.subplots(2, columns, squeeze=False)
     for panel in grid.flat[count:]:
