@@ -64,8 +64,8 @@ def postpone(scratch, dw, parts, place):
     (sums,) = scratch.take_sums(((count, rows * (length + 3)), dw.dtype))
     sums.fill(nan)
     sums.reshape(count, rows, -1)[:, :, 2 : 2 + length] = parts
-    target = dw[place : place + rows * length].reshape(rows, length)
-    scratch.postpone(target, sums, 2, length + 3)
+    target = dw[place : place + rows * length]
+    scratch.postpone(target, sums, 2, (length, length + 3))
 
 
 def postpone_all(scratch, arguments):
