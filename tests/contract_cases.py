@@ -943,6 +943,19 @@ def _elementwise_cases():
             yield _case("dropout", f"{label} rate {rate}", dropout)
 
 
+def _dropout_bounds():
+    """Yield a rate that is just the random fraction of one element, and the next larger one."""
+    seed, element, mask = 3, 5, 2**64 - 1
+    state = (seed + 0x9E3779B97F4A7C15 * (element + 1)) & mask
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = ((state ^ (state >> shift)) * factor) & mask
+    fraction = (state ^ (state >> 31)) >> 11
+    for label, rate in (("at its rate", fraction), ("above its rate", fraction + 1)):
+        x = np.arange(1.0, 2 * element)
+        arguments = {"x": x, "y": _output(*x.shape), "rate": rate * 2.0**-53, "seed": seed}
+        yield _case("dropout", f"an element {label}", arguments)
+
+
 def _gather_cases():
     for label, samples, indices in (
         ("images", (9, 4, 5, 3), [3, 3, 0, 8, 1]),
@@ -996,6 +1009,7 @@ def _class_scores():
         yield f"{rows} of {classes}", 3 * _random("logits", rows, classes)
     yield "equal", np.full((3, 10), 2.5)
     yield "far apart", np.array([[1000.0, -1000, 0], [90, -90, 89], [-5000, -5000, -5001]])
+    yield "far apart, 100 of them", 300 * _random("logits", 3, 100)
     yield "NaN", _planted("logits", 6, 10)
 
 
@@ -1101,6 +1115,7 @@ CASES = [
     *_padding_cases(),
     *_dense_cases(),
     *_elementwise_cases(),
+    *_dropout_bounds(),
     *_gather_cases(),
     *_batch_norm_cases(),
     *_loss_cases(),
