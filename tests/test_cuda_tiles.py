@@ -14,11 +14,11 @@ from convlib.kernels import get_backend, reference
 if "cuda" not in BACKENDS:
     pytest.skip("needs a GPU or its simulator", allow_module_level=True)
 
-from convlib.kernels.cuda import conv2d_pool, correlation, outer_products, tiles
+from convlib.kernels.cuda import conv2d_pool, correlation, direct, outer_products, tiles
 
 cuda = get_backend("cuda")
 PLANS = (
-    *(correlation.forward_pass, correlation.backward_passes),
+    *(correlation.forward_pass, correlation.backward_passes, direct.best_forward_pass),
     *(outer_products.plan_of, conv2d_pool.fused_pass, conv2d_pool.sparse_plan),
 )
 POOL = (2, 2)
@@ -110,6 +110,4 @@ def test_every_tile_computes_the_same(image, kernel, filters, options, dtype):
     dy = numbers(*pooled)
     run("conv2d_relu_max_pool2d_backward_input", [3], [dy, code, w, empty(*image), POOL, *window])
     outputs = empty(*w_shape), empty(filters)
-    run(
-        "conv2d_relu_max_pool2d_backward_params", [3, 4], [x, dy, code, *outputs, POOL, *window]
-    )
+    run("conv2d_relu_max_pool2d_backward_params", [3, 4], [x, dy, code, *outputs, POOL, *window])
