@@ -25,7 +25,7 @@ from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import dispatcher
 
-from convlib.kernels import get_backend
+from convlib.kernels import cuda as kernels
 from convlib.kernels.cuda import _device
 
 GENERATIONS = ((7, 5), (8, 0), (9, 0))
@@ -90,7 +90,7 @@ def run_cases(operation, dtype, **others):
                 for name, value in (case.arguments | others).items()
             }
             arguments["scratch"] = _device.DeviceScratch()
-            call(get_backend("cuda"), operation, arguments)
+            call(kernels, operation, arguments)
 
 
 @cache
