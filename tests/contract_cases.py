@@ -513,6 +513,8 @@ CONVOLUTIONS = [
     ("image 1x1", (3, 1, 1, 10), (1, 1), 10, {}),
     ("image 1x1 same", (1, 1, 1, 3), (3, 3), 2, {"padding": "same"}),
     ("kernel as large as image", (2, 5, 4, 3), (5, 4), 33, {}),
+    # No multiple of a tile of the GPU's, in any direction.
+    ("ragged large tiles", (1, 11, 13, 12), (3, 3), 67, {}),
     ("kernel 1x1", (2, 4, 5, 31), (1, 1), 17, {}),
     ("kernel 1x1 stride 2", (2, 5, 6, 16), (1, 1), 16, {"strides": (2, 2)}),
     ("one row", (1, 1, 9, 2), (1, 3), 4, {}),
@@ -883,6 +885,8 @@ def _dense_cases():
             (64, 16, 16),
         ),
         *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (5000, 7, 3), (0, 6, 5)),
+        # Enough for the GPU's large tiles, and no multiple of any tile.
+        (8200, 37, 35),
     ):
         yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
     yield from _dense("no bias", 4, 6, 5, b=None)

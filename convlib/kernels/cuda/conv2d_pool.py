@@ -4,8 +4,9 @@ Forward, for pools of 2×2: a `correlation` whose pixels are so ordered that the
 window follow one another, ``m = 4·window + q``. A thread's rows are then one or two windows, whose
 sums compete in its registers. Only the maximum is stored, and a byte that says which of the four it
 was, or `CLIPPED` if ReLU stops the gradient: the convolution's output is neither written nor read,
-and pixels that fill no window are not computed. Other pools are taken from the convolution's output
-in work memory.
+and pixels that fill no window are not computed. Convolutions of few taps do the same with whole
+windows in a thread's registers (see `direct`). Other pools are taken from the convolution's output,
+which lies in work memory.
 
 Backward: of the pixels under a pooling window one has a gradient, or none. One with gradient g,
 whose window into x starts at s, contributes ``dw[k, n] += g · x[s + place(k)]``. There are two ways
@@ -62,8 +63,8 @@ from convlib.kernels.cuda.tiles import ENOUGH_BLOCKS, QUAD, STEP, best_tile
 
 POOL = (2, 2)  # the one that is fused
 
-# What the sums over winners keep in registers: all taps of a filter, if there are so few of them, or
-# one channel of all kernel elements, for one of the filters of a block.
+# What the sums over winners keep in registers: all taps of a filter, if there are so few of them,
+# or one channel of all kernel elements, for one of the filters of a block.
 MOST_TAPS = 32
 MOST_ELEMENTS = 12
 FILTERS = 8
@@ -355,7 +356,7 @@ def _kernel_over_channels(kernel_height, kernel_width, is_padded):
 
 
 def _kernel_over_filters(kernel_height, kernel_width, depth, is_padded, lines):
-    """Return the kernel whose neighbouring threads have neighbouring filters, and all their taps."""
+    """Return the kernel whose neighbouring threads have neighbouring filters, with all taps."""
     taps = kernel_height * kernel_width * depth
     rows = taps + 1  # and the bias
 

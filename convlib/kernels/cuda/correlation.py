@@ -7,11 +7,11 @@ channel, and a filter n,
 
 where an element counts only if its row and column, each a pixel's plus a tap's, lie in the image.
 The matrix of patches on the left would be as many times larger than x as a kernel has elements, and
-is never stored. Forward convolution is this, and so is its gradient by the input: there x is dy, the
-taps are mirrored, and the right operand is the kernel with its channels exchanged. With strides, a
-pixel of dx sees only every so many-th row and column of the kernel, so that dx falls apart into
-classes of pixels which see the same taps; each class is a correlation at stride 1 of its own, and
-nothing is multiplied with inserted zeros. A dense layer has images of one pixel.
+is never stored. Forward convolution is this, and so is its gradient by the input: there x is dy,
+the taps are mirrored, and w is read transposed. With strides, a pixel of dx sees only every so
+many-th row and column of the kernel, so that dx falls apart into classes of pixels which see the
+same taps; each class is a correlation at stride 1 of its own, and nothing is multiplied with
+inserted zeros. A dense layer has images of one pixel.
 
 Blocking: as `tiles` says, with tiles of pixels × filters. A thread fetches for one pixel, which it
 finds by division once, one or two quads of taps in each step. What it needs to know of a tap was

@@ -2,16 +2,17 @@
 
     y[m, n] = b[n] + Σ_k x[start(m) + place(k)] · w[k, n]
 
-as in `correlation`; but with a handful of taps k, tiles that are fetched eight taps at a time would
-be half empty, and most of the time would go into fetching. Here a thread keeps all that a few pixels
-see in registers, and walks along the filters, a quad at a time. Their weights lie in shared memory,
-which each block fills once: all threads of a warp read the same ones, so a quad for 32 threads is
-one access, and each of its numbers serves all of a thread's pixels.
+as in `correlation`; but with a handful of taps k, tiles that are fetched eight taps at a time
+would be half empty, and most of the time would go into fetching. Here a thread keeps all that a few
+pixels see in registers, and walks along the filters, a quad at a time. Their weights lie in shared
+memory, which each block fills once: all threads of a warp read the same ones, so a quad for 32
+threads is one access, and each of its numbers serves all of a thread's pixels.
 
-The pixels of a thread are neighbours in a row, or those of one 2×2 pooling window. Then they compete
-in its registers as in `conv2d_pool`, and y and the codes are the maxima's.
+The pixels of a thread are neighbours in a row, or those of one 2×2 pooling window. Then they
+compete in its registers as in `conv2d_pool`, and only the maximum and its code are stored.
 
-Traffic: y is written once, by one thread each; x is read as often as kernels overlap, from the cache.
+Traffic: each element of y is written once, by one thread; x is read as often as windows overlap,
+mostly from the cache.
 """
 
 import math
@@ -21,7 +22,7 @@ import numpy as np
 from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
-from convlib.kernels.cuda._vec import store4
+from convlib.kernels.cuda._vec import load4, store4
 from convlib.kernels.cuda.correlation import (
     PIXELS,
     Geometry,
@@ -36,7 +37,7 @@ from convlib.kernels.cuda.correlation import (
 from convlib.kernels.cuda.tiles import QUAD
 
 MOST_TAPS = 32
-MOST_BYTES = 192  # of x in the registers of a thread with four pixels, else it has one
+MOST_TAPS_OF_FOUR = 10  # of pixels, whose numbers take as many registers; else a thread has one
 FILTERS = 64  # for which weights lie in shared memory
 THREADS = 128
 
@@ -44,15 +45,13 @@ THREADS = 128
 @cuda.jit(device=True, inline="always")
 def load_weights(weights, w, first_filter, group, geometry):
     """Copy the weights of some filters to shared memory, with zeros behind the last one."""
-    taps, filters = weights.shape
-    for place in range(cuda.threadIdx.x, taps * filters, cuda.blockDim.x):
-        tap = uint32(place) // uint32(filters)
-        n = uint32(place) % uint32(filters)
+    for place in range(cuda.threadIdx.x, weights.size, cuda.blockDim.x):
+        tap, n = uint32(place) // uint32(FILTERS), uint32(place) % uint32(FILTERS)
         weight = w.dtype.type(0)
         if first_filter + n < geometry.filters:
             row = tap * geometry.groups + group
             weight = w[uint32(row * geometry.filters + first_filter + n)]
-        weights[tap, n] = weight
+        weights[uint32(place)] = weight
 
 
 @cuda.jit(device=True, inline="always")
@@ -91,10 +90,12 @@ def add_filters(sums, patches, weights, n):
         for lane in range(QUAD):
             sums[p, lane] = patches.dtype.type(0)
     for k in range(terms):
-        for lane in range(QUAD):
-            weight = weights[uint32(k), uint32(n + lane)]
-            for p in range(pixels):
-                sums[p, lane] += patches[k, p] * weight
+        first, second, third, fourth = load4(weights, uint32(k * FILTERS + n))
+        for p in range(pixels):
+            sums[p, 0] += patches[k, p] * first
+            sums[p, 1] += patches[k, p] * second
+            sums[p, 2] += patches[k, p] * third
+            sums[p, 3] += patches[k, p] * fourth
 
 
 @cuda.jit(device=True, inline="always")
@@ -125,10 +126,11 @@ def store_filters(sums, p, y, place, filters, geometry):
 
 def _kernel(terms, pixels):
     """Return the kernel for so many taps, whose threads have so many neighbouring pixels."""
+    numbers = terms * FILTERS
 
     @cuda.jit(cache=True)
     def convolve_directly(x, taps, w, b, y, geometry):
-        weights = cuda.shared.array((terms, FILTERS), x.dtype, 16)
+        weights = cuda.shared.array(numbers, x.dtype, 16)
         patches = cuda.local.array((terms, pixels), x.dtype)
         sums = cuda.local.array((pixels, QUAD), x.dtype)
         starts, rows = cuda.local.array(pixels, int32), cuda.local.array(pixels, int32)
@@ -153,10 +155,11 @@ def _kernel(terms, pixels):
 
 def _pooling_kernel(terms):
     """Return the kernel whose threads have the pixels of a pooling window."""
+    numbers = terms * FILTERS
 
     @cuda.jit(cache=True)
     def convolve_and_pool_directly(x, taps, w, b, y, code, geometry):
-        weights = cuda.shared.array((terms, FILTERS), x.dtype, 16)
+        weights = cuda.shared.array(numbers, x.dtype, 16)
         patches = cuda.local.array((terms, PIXELS), x.dtype)
         sums = cuda.local.array((PIXELS, QUAD), x.dtype)
         starts, rows = cuda.local.array(PIXELS, int32), cuda.local.array(PIXELS, int32)
@@ -199,7 +202,7 @@ def _pooling_direct(terms):
 
 def suits_four(terms, dtype):
     """Whether there are registers for what four pixels see."""
-    return terms * PIXELS * np.dtype(dtype).itemsize <= MOST_BYTES
+    return terms <= MOST_TAPS_OF_FOUR and np.dtype(dtype).itemsize == 4
 
 
 def direct_launch(geometry, is_pooled, dtype):
