@@ -55,8 +55,8 @@ class Checked:
 
 
 def _widened(value):
-    """Return a signed integer as Python's, since Numba computes with them in 64 bits."""
-    return int(value) if isinstance(value, np.signedinteger) else value
+    """Return a 32-bit integer as Python's, since Numba computes with it in 64 bits."""
+    return int(value) if isinstance(value, np.int32) else value
 
 
 class Thread(greenlet):
