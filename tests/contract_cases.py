@@ -64,8 +64,8 @@ def postpone(scratch, dw, parts, place):
     (sums,) = scratch.take_sums(((count, rows * (length + 3)), dw.dtype))
     sums.fill(nan)
     sums.reshape(count, rows, -1)[:, :, 2 : 2 + length] = parts
-    target = dw[place : place + rows * length].reshape(rows, length)
-    scratch.postpone(target, sums, 2, length + 3)
+    target = dw[place : place + rows * length]
+    scratch.postpone(target, sums, 2, (length, length + 3))
 
 
 def postpone_all(scratch, arguments):
@@ -513,6 +513,8 @@ CONVOLUTIONS = [
     ("image 1x1", (3, 1, 1, 10), (1, 1), 10, {}),
     ("image 1x1 same", (1, 1, 1, 3), (3, 3), 2, {"padding": "same"}),
     ("kernel as large as image", (2, 5, 4, 3), (5, 4), 33, {}),
+    # No multiple of a tile of the GPU's, in any direction.
+    ("ragged large tiles", (1, 11, 13, 12), (3, 3), 67, {}),
     ("kernel 1x1", (2, 4, 5, 31), (1, 1), 17, {}),
     ("kernel 1x1 stride 2", (2, 5, 6, 16), (1, 1), 16, {"strides": (2, 2)}),
     ("one row", (1, 1, 9, 2), (1, 3), 4, {}),
@@ -883,6 +885,8 @@ def _dense_cases():
             (64, 16, 16),
         ),
         *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (5000, 7, 3), (0, 6, 5)),
+        # Enough for the GPU's large tiles, and no multiple of any tile.
+        (8200, 37, 35),
     ):
         yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
     yield from _dense("no bias", 4, 6, 5, b=None)
@@ -943,6 +947,19 @@ def _elementwise_cases():
             yield _case("dropout", f"{label} rate {rate}", dropout)
 
 
+def _dropout_bounds():
+    """Yield a rate that is just the random fraction of one element, and the next larger one."""
+    seed, element, mask = 3, 5, 2**64 - 1
+    state = (seed + 0x9E3779B97F4A7C15 * (element + 1)) & mask
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = ((state ^ (state >> shift)) * factor) & mask
+    fraction = (state ^ (state >> 31)) >> 11
+    for label, rate in (("at its rate", fraction), ("above its rate", fraction + 1)):
+        x = np.arange(1.0, 2 * element)
+        arguments = {"x": x, "y": _output(*x.shape), "rate": rate * 2.0**-53, "seed": seed}
+        yield _case("dropout", f"an element {label}", arguments)
+
+
 def _gather_cases():
     for label, samples, indices in (
         ("images", (9, 4, 5, 3), [3, 3, 0, 8, 1]),
@@ -996,6 +1013,7 @@ def _class_scores():
         yield f"{rows} of {classes}", 3 * _random("logits", rows, classes)
     yield "equal", np.full((3, 10), 2.5)
     yield "far apart", np.array([[1000.0, -1000, 0], [90, -90, 89], [-5000, -5000, -5001]])
+    yield "far apart, 100 of them", 300 * _random("logits", 3, 100)
     yield "NaN", _planted("logits", 6, 10)
 
 
@@ -1101,6 +1119,7 @@ CASES = [
     *_padding_cases(),
     *_dense_cases(),
     *_elementwise_cases(),
+    *_dropout_bounds(),
     *_gather_cases(),
     *_batch_norm_cases(),
     *_loss_cases(),

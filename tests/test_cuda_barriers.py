@@ -87,7 +87,7 @@ def passes(case, backend):
     this = Call(case, np.float32)
     try:
         this.assert_as_expected(this.run(backend))
-    except (AssertionError, IndexError, RuntimeError, pytest.fail.Exception):
+    except (Exception, pytest.fail.Exception):  # a kernel may stumble over the NaN it finds
         return False
     return True
 

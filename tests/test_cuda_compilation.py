@@ -25,8 +25,15 @@ from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import dispatcher
 
-from convlib.kernels import get_backend
-from convlib.kernels.cuda import _device
+from convlib.kernels import cuda as kernels
+from convlib.kernels.cuda import (
+    _device,
+    conv2d_pool,
+    correlation,
+    direct,
+    outer_products,
+    tiles,
+)
 
 GENERATIONS = ((7, 5), (8, 0), (9, 0))
 MOST_REGISTERS = 128
@@ -79,10 +86,10 @@ def _numba_type(value):
     return numba.typeof(value)
 
 
-def run_cases(operation, dtype, **others):
-    """Call an operation with all its cases, some of whose arguments may be given others."""
+def run_cases(operation, dtype, labels=(), **others):
+    """Call an operation with its cases, or some, of which arguments may be given others."""
     for case in CASES:
-        if case.operation == operation:
+        if case.operation == operation and (not labels or case.label in labels):
             arguments = {
                 name: claimed(value.astype(dtype) if is_float(value) else value)
                 if isinstance(value, np.ndarray)
@@ -90,7 +97,7 @@ def run_cases(operation, dtype, **others):
                 for name, value in (case.arguments | others).items()
             }
             arguments["scratch"] = _device.DeviceScratch()
-            call(get_backend("cuda"), operation, arguments)
+            call(kernels, operation, arguments)
 
 
 @cache
@@ -130,6 +137,10 @@ def test_kernels_live_in_registers(operation, generation, launches):
     for dtype in (np.float32, np.float64) if generation == (8, 0) else (np.float32,):
         run_cases(operation, dtype)
     assert launches, "the operation launched nothing"
+    assert_in_registers(launches, generation)
+
+
+def assert_in_registers(launches, generation):
     for function, types in launches:
         facts = report(function, types, generation)
         name = f"{function.__module__}.{function.__qualname__}{types}"
@@ -161,3 +172,71 @@ def test_single_precision_stays_single(operation, others, launches):
     run_cases(operation, np.float32, **others)
     for function, types in launches:
         assert ".f64" not in ptx_of(function, types), f"{function.__module__}.{function.__name__}"
+
+
+MATRICES = (
+    *("conv2d_forward", "conv2d_backward_input", "conv2d_backward_params"),
+    *("conv2d_relu_max_pool2d_forward", "dense_forward"),
+)
+
+
+# With and without quads on either side.
+OF_LARGE_TILES = (
+    *("second layer of the text", "third layer of the text", "channels 33 to 3", "groups 3"),
+    *("channels 16 to 48", "ragged large tiles", "3 of 576 to 64", "8200 of 37 to 35"),
+)
+
+
+@pytest.fixture
+def large_tiles(monkeypatch):
+    """Take large tiles as for large problems."""
+    plans = (
+        *(correlation.forward_pass, correlation.backward_passes, direct.best_forward_pass),
+        *(outer_products.plan_of, conv2d_pool.fused_pass),
+    )
+    monkeypatch.setattr(tiles, "FEWEST_BLOCKS", 0)
+    for plan in plans:
+        plan.cache_clear()
+    yield
+    for plan in plans:
+        plan.cache_clear()
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=lambda cc: "sm_{}{}".format(*cc))
+@pytest.mark.parametrize("operation", MATRICES)
+def test_large_tiles_live_in_registers(operation, generation, launches, large_tiles):
+    run_cases(operation, np.float32, OF_LARGE_TILES)
+    assert_in_registers(launches, generation)
+
+
+INSTRUCTIONS = "ld.global.v4", "st.global.v4", "ld.shared.v4", "fma.rn.f32"
+
+
+@pytest.mark.parametrize(
+    ("operation", "layer", "kernel", "counts"),
+    [
+        # Three quads are fetched per step; a term needs 8 + 8 numbers for 64 products.
+        ("conv2d_forward", "second", "correlate", (3, 16, 4, 64)),
+        ("conv2d_backward_input", "third", "correlate", (3, 16, 4, 64)),
+        ("conv2d_backward_params", "second", "add_outer_products", (3, 16, 4, 64)),
+        ("conv2d_relu_max_pool2d_forward", "second", "correlate_and_pool", (3, 4, 4, 64)),
+        # Four pixels, nine taps, four filters.
+        ("conv2d_forward", "first", "convolve_directly", (0, 4, 9, 144)),
+        ("conv2d_relu_max_pool2d_forward", "first", "convolve_and_pool_directly", (0, 1, 9, 144)),
+    ],
+)
+def test_products_are_unrolled_and_move_quads(
+    operation, layer, kernel, counts, launches, large_tiles
+):
+    run_cases(operation, np.float32, [f"{layer} layer of the text"])
+    ((function, types),) = [key for key in launches if key[0].__name__ == kernel]
+    code = ptx_of(function, types)
+    assert tuple(map(code.count, INSTRUCTIONS)) == counts
+    assert ".local" not in code
+
+
+@pytest.mark.parametrize("operation", [*MATRICES, "conv2d_relu_max_pool2d_backward_params"])
+def test_float32_is_not_widened(operation, launches):
+    run_cases(operation, np.float32)
+    for function, types in launches:
+        assert ".f64" not in ptx_of(function, types), function.__qualname__

@@ -121,6 +121,24 @@ def test_the_same_sums_step_after_step_cost_no_new_arrays():
     assert not np.shares_memory(*arrays) and not np.shares_memory(*smaller)
 
 
+def test_it_does_not_remember_gradients_without_end():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(2000)
+    for place in range(2000):
+        scratch.postpone(gradients[place:], *scratch.take_sums(((1, 2000 - place), np.float64)))
+        scratch.forget_sums()
+    assert len(scratch._sums.known) <= 256
+
+
+def test_arrays_at_a_former_address_are_not_mistaken():
+    scratch, gradients = Scratch(postpones_sums=True), np.zeros(100)
+    (sums,) = scratch.take_sums(((2, 5), np.float64))
+    for place in (0, 7, 80):
+        # Each view is gone, and its identity free, before the next is made.
+        scratch.postpone(gradients[place : place + 5], sums)
+        (where,) = scratch.postponed(gradients)[1]
+        assert where.target == place
+
+
 def test_without_postponing_sums_share_one_memory():
     scratch = Scratch()
     (first,) = scratch.take_sums(((3, 100), np.float32))

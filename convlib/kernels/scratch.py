@@ -24,10 +24,10 @@ class PartialSums(NamedTuple):
     step: int  # and from one part to the next
 
 
-def partial_sums(target, sums, place, spacing) -> PartialSums:
+def partial_sums(target, sums, place, rows) -> PartialSums:
     """Return how one gradient lies in one array of sums; see `Scratch.postpone`."""
-    runs, length = (1, target.size) if spacing is None else target.shape
-    return PartialSums(0, runs, length, place, spacing or length, *sums.shape)
+    length, spacing = rows or (target.size, target.size)
+    return PartialSums(0, target.size // length, length, place, spacing, *sums.shape)
 
 
 class Memory:
@@ -36,6 +36,7 @@ class Memory:
     def __init__(self):
         self.bytes = None
         self._arrays: dict[tuple, list[np.ndarray]] = {}  # that lie in them
+        self.known: dict[tuple, tuple] = {}  # about such arrays
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +66,9 @@ class Memory:
             if first:
                 grown[:first] = self.bytes[:first]
             self.bytes = grown
-            self._arrays.clear()  # they lie in the old bytes
+            # What there was lies in the old bytes.
+            self._arrays.clear()
+            self.known.clear()
         return [
             self.array(shape, dtype, offset)
             for offset, (shape, dtype) in zip(offsets, requests, strict=True)
@@ -129,7 +132,7 @@ class Scratch:
         """
         return list(self._sums.arrays(requests, self._end))
 
-    def postpone(self, target: np.ndarray, sums: np.ndarray, place=0, spacing=None) -> None:
+    def postpone(self, target: np.ndarray, sums: np.ndarray, place=0, rows=None) -> None:
         """Leave it to the next optimizer to let ``target`` be the total of partial sums.
 
         Parameters
@@ -140,15 +143,23 @@ class Scratch:
             From `take_sums`, filled. The parts are added in their order.
         place : int, default 0
             Where within a part the gradient begins.
-        spacing : int, optional
-            How far the rows of a ``target`` with two dimensions lie apart there; by default the
-            gradient lies in one piece.
+        rows : (length, spacing), optional
+            The length of the rows in which it lies there, and how far apart these are; by default
+            it lies in one piece.
         """
-        start = sums.ctypes.data - self._sums.bytes.ctypes.data
-        self._end = max(self._end, start + _whole_lines(sums.nbytes))
-        place += start // sums.itemsize
-        where = partial_sums(target, sums, place, spacing)
-        self._postponed[target.ctypes.data] = where
+        # A training loop brings the same arrays in every step. They are kept with what is found out
+        # about them, so that nobody else gets their identities.
+        known, key = self._sums.known, (id(target), id(sums), place, rows)
+        if key not in known:
+            if len(known) == _REMEMBERED:
+                known.clear()
+            start = sums.ctypes.data - self._sums.bytes.ctypes.data
+            where = partial_sums(target, sums, start // sums.itemsize + place, rows)
+            end = start + _whole_lines(sums.nbytes)
+            known[key] = target.ctypes.data, where, end, target, sums
+        address, where, end, *_ = known[key]
+        self._postponed[address] = where
+        self._end = max(self._end, end)
 
     def postponed(self, gradients: np.ndarray) -> tuple[np.ndarray, tuple[PartialSums, ...]]:
         """Return the memory for sums and what was postponed there, and forget it.

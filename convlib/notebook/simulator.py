@@ -41,7 +41,7 @@ class Checked:
     def __getitem__(self, index):
         """Read."""
         self._check(index)
-        return self.array[index]
+        return _widened(self.array[index])
 
     def __setitem__(self, index, value):
         """Write."""
@@ -52,6 +52,11 @@ class Checked:
         for part in index if isinstance(index, tuple) else (index,):
             if (part.start if isinstance(part, slice) else part) < 0:
                 raise IndexError(f"index {index} is negative")
+
+
+def _widened(value):
+    """Return a 32-bit integer as Python's, since Numba computes with it in 64 bits."""
+    return int(value) if isinstance(value, np.int32) else value
 
 
 class Thread(greenlet):
@@ -97,7 +102,7 @@ def _launch(kernel, *arguments):
             return kernel.fn(*arguments)
     grid, block = simulated_kernel.normalize_kernel_dimensions(kernel.grid_dim, kernel.block_dim)
     inside = [
-        Checked(argument._ary) if isinstance(argument, FakeCUDAArray) else argument
+        Checked(argument._ary) if isinstance(argument, FakeCUDAArray) else _widened(argument)
         for argument in arguments
     ]
     if any(isinstance(argument, np.ndarray) for argument in inside):

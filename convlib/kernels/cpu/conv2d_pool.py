@@ -497,7 +497,7 @@ def conv2d_relu_max_pool2d_backward_params(
         *_winner_requests(chunks, dy),
     )
     x, dy, code = x.reshape(-1), dy.reshape(-1), code.reshape(-1)
-    rows, spacing = dw.reshape(-1, plan.tiling.outputs), plan.tiling.blocks * plan.tiling.width
+    rows = plan.tiling.outputs, plan.tiling.blocks * plan.tiling.width  # for one group
     if is_sparse:
         tile = _run_tile(len(pooling.runs), plan.windows.run, lanes(x.dtype))
         _sparse_params(*tile)(
@@ -508,14 +508,14 @@ def conv2d_relu_max_pool2d_backward_params(
         add_parts(db, bias_totals, scratch)
     elif has_patches:
         _select_params(x, plans, pooling.pixels, dy, code, totals, frames)
-        add_parts(rows, totals, scratch, spacing=spacing)
-        add_parts(db, totals, scratch, len(rows) * spacing)
+        add_parts(dw, totals, scratch, rows=rows)
+        add_parts(db, totals, scratch, plan.tiling.terms * row_length(plan))
     else:
         _dense_params[plan.tiling.columns](
             *(x, plans, pooling.patches, pooling.elements, dy, code),
             *(totals, bias_totals, frames),
         )
-        add_parts(rows, totals, scratch, spacing=spacing)
+        add_parts(dw, totals, scratch, rows=rows)
         add_parts(db, bias_totals, scratch)
 
 

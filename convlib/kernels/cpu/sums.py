@@ -28,11 +28,11 @@ def pieces_of(size, postponed):
     number, and the step from one to the next. There are none for what has its totals already. The
     numbers are unsigned, so that loops need not ask whether an index counts from the end.
     """
-    rows = []
+    table = []
 
     def cut(first, length, source, parts, step):
         most = max(64, PIECE // max(1, parts))
-        rows.extend(
+        table.extend(
             (first + start, min(most, length - start), source + start, parts, step)
             for start in range(0, length, most)
         )
@@ -45,7 +45,7 @@ def pieces_of(size, postponed):
             cut(first, where.length, source, where.parts, where.step)
         done = where.target + where.runs * where.length
     cut(done, size - done, 0, 0, 0)
-    return np.array(rows, np.uint64).reshape(-1, 5)
+    return np.array(table, np.uint64).reshape(-1, 5)
 
 
 def take_postponed(gradients, scratch):
@@ -81,7 +81,7 @@ def add_pieces(gradients, sums, pieces):
     return broken == 0
 
 
-def add_parts(target, sums, scratch, place=0, spacing=None):
+def add_parts(target, sums, scratch, place=0, rows=None):
     """Let a gradient be the total of partial sums, now or in the optimizer.
 
     The arguments are those of `Scratch.postpone`; None as ``target`` means that nobody wants it.
@@ -89,7 +89,7 @@ def add_parts(target, sums, scratch, place=0, spacing=None):
     if target is None:
         return
     if scratch.postpones_sums and sums.size <= MOST_POSTPONED:
-        scratch.postpone(target, sums, place, spacing)
+        scratch.postpone(target, sums, place, rows)
     else:
-        pieces = pieces_of(target.size, (partial_sums(target, sums, place, spacing),))
+        pieces = pieces_of(target.size, (partial_sums(target, sums, place, rows),))
         add_pieces(target.reshape(-1), sums.reshape(-1), pieces)

@@ -9,9 +9,9 @@ from convlib.kernels.cuda._device import is_aligned
 from convlib.kernels.cuda.correlation import (
     backward_passes,
     correlate,
-    forward_pass,
     parts_request,
 )
+from convlib.kernels.cuda.direct import best_forward_pass
 from convlib.kernels.cuda.outer_products import add_outer_products
 
 POINT = (1, 1), ((0, 0), (0, 0)), (1, 1), 1  # strides, padding, dilation and groups of one pixel
@@ -30,8 +30,9 @@ def conv2d_relu_forward(x, w, b, y, strides, padding, dilation, groups, scratch)
 def _forward(x, w, b, y, window, is_rectified, scratch):
     are_aligned = is_aligned(x, w, y)
     shapes = x.shape, w.shape, y.shape
-    step = forward_pass(*shapes, *window, x.dtype, are_aligned, b is not None, is_rectified)
-    correlate(step, x, w, b, y, is_rectified, *scratch.take(*parts_request(step, y.size, y.dtype)))
+    step = best_forward_pass(*shapes, *window, x.dtype, are_aligned, b is not None, is_rectified)
+    parts = scratch.take(*parts_request(step, y.size, y.dtype))
+    correlate(step, x, w, b, y, is_rectified, *parts)
 
 
 def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch):
@@ -39,9 +40,8 @@ def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch
     window = strides, padding, dilation, groups
     are_aligned = is_aligned(dy, w, dx)
     for step in backward_passes(dy.shape, w.shape, dx.shape, *window, dy.dtype, are_aligned):
-        correlate(
-            step, dy, w, None, dx, False, *scratch.take(*parts_request(step, dx.size, dx.dtype))
-        )
+        parts = scratch.take(*parts_request(step, dx.size, dx.dtype))
+        correlate(step, dy, w, None, dx, False, *parts)
 
 
 def conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, groups, scratch):

@@ -4,8 +4,9 @@ Forward, for pools of 2×2: a `correlation` whose pixels are so ordered that the
 window follow one another, ``m = 4·window + q``. A thread's rows are then one or two windows, whose
 sums compete in its registers. Only the maximum is stored, and a byte that says which of the four it
 was, or `CLIPPED` if ReLU stops the gradient: the convolution's output is neither written nor read,
-and pixels that fill no window are not computed. Other pools are taken from the convolution's output
-in work memory.
+and pixels that fill no window are not computed. Convolutions of few taps do the same with whole
+windows in a thread's registers (see `direct`). Other pools are taken from the convolution's output,
+which lies in work memory.
 
 Backward: of the pixels under a pooling window one has a gradient, or none. One with gradient g,
 whose window into x starts at s, contributes ``dw[k, n] += g · x[s + place(k)]``. There are two ways
@@ -35,43 +36,41 @@ from numba import cuda, int32, uint32
 from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda._device import is_aligned, launch, launch_over
 from convlib.kernels.cuda.correlation import (
+    CLIPPED,
+    PIXELS,
     Geometry,
     add_products,
     backward_passes,
     column_of,
+    compete,
     correlate,
     finish,
-    forward_pass,
+    forward_geometry,
     forward_taps,
+    integers_of,
+    is_better,
     parts_request,
     place_of,
     row_of,
     store_row,
     window_geometry,
 )
+from convlib.kernels.cuda.direct import best_forward_pass, direct_launch, suits_four
 from convlib.kernels.cuda.outer_products import advance, strides_of
 from convlib.kernels.cuda.outer_products import plan_of as outer_plan
 from convlib.kernels.cuda.sums import add_sums, sums_request
 from convlib.kernels.cuda.tiles import ENOUGH_BLOCKS, QUAD, STEP, best_tile
 
-CLIPPED = 255
 POOL = (2, 2)  # the one that is fused
-PIXELS = 4  # of it
 
-# What the sums over winners keep in registers: all taps of a filter, if there are so few of them, or
-# one channel of all kernel elements, for one of the filters of a block.
+# What the sums over winners keep in registers: all taps of a filter, if there are so few of them,
+# or one channel of all kernel elements, for one of the filters of a block.
 MOST_TAPS = 32
 MOST_ELEMENTS = 12
 FILTERS = 8
 FEWEST_CHANNELS = 16  # fewer would leave most of a warp idle
 WARP = 32
 FEWEST_ROUNDS = 32  # along the windows, of a part of the sums
-
-
-@cuda.jit(device=True, inline="always")
-def is_better(value, best):
-    """Whether a value wins over the best one before it, as a maximum that keeps NaN has it."""
-    return value > best or (math.isnan(value) and not math.isnan(best))
 
 
 def _kernel(height, width, rows, columns, left_quads, right_quads):
@@ -109,14 +108,7 @@ def _kernel(height, width, rows, columns, left_quads, right_quads):
         finish(sums, from_right, b, first_filter, group, width, geometry)
         for first in range(0, rows, PIXELS):
             for j in range(columns):
-                best, winner = sums[first, j], 0
-                for pixel in range(1, PIXELS):
-                    if is_better(sums[first + pixel, j], best):
-                        best, winner = sums[first + pixel, j], pixel
-                # A NaN is not below zero: it keeps its place.
-                if best <= x.dtype.type(0):
-                    best, winner = x.dtype.type(0), CLIPPED
-                sums[first, j], winners[j] = best, winner
+                winners[j] = compete(sums, first, j)
             item = first_item + row_of(first, width, rows, columns)
             if item < geometry.items:
                 place = item // PIXELS * geometry.y_pixel + group * geometry.filters + first_filter
@@ -141,31 +133,24 @@ def fused_pass(
     x_shape, w_shape, y_shape, strides, padding, dilation, groups, dtype, are_aligned, has_bias
 ):
     """Return kernel, blocks, threads, taps and geometry of the fused forward pass."""
-    geometry = window_geometry(x_shape, w_shape, y_shape, strides, padding, groups)
+    geometry = forward_geometry(x_shape, w_shape, y_shape, strides, padding, groups)
     filters, geometry["items"] = geometry["filters"], PIXELS * geometry["items"]
-    tile = best_tile(geometry["items"], filters, groups, dtype)
     left_quads = are_aligned and geometry["group_channels"] % QUAD == 0
     right_quads = are_aligned and filters % QUAD == 0
     geometry |= {
         "steps": -(-geometry["depth"] // STEP),
-        "w_group": filters,
-        "w_filter": 1,
-        "y_first": 0,
-        "y_image": 0,
-        "y_row": 0,
-        "y_pixel": y_shape[3],
-        "y_part": 0,
         "is_rectified": False,
         "has_bias": has_bias,
         "stores_quads": right_quads,
     }
-    return (
-        _correlate_and_pool(tile, left_quads, right_quads),
-        (*tile.blocks(geometry["items"], filters), groups),
-        tile.threads,
-        forward_taps(x_shape[2:], w_shape, dilation),
-        Geometry(**{name: np.int32(value) for name, value in geometry.items()}),
-    )
+    if suits_four(geometry["depth"], dtype):
+        kernel, blocks, threads = direct_launch(geometry, True, dtype)
+    else:
+        tile = best_tile(geometry["items"], filters, groups, dtype)
+        kernel, threads = _correlate_and_pool(tile, left_quads, right_quads), tile.threads
+        blocks = *tile.blocks(geometry["items"], filters), groups
+    taps = forward_taps(x_shape[2:], w_shape, dilation)
+    return kernel, blocks, threads, taps, integers_of(Geometry, geometry)
 
 
 @cuda.jit(cache=True)
@@ -207,10 +192,9 @@ def conv2d_relu_max_pool2d_forward(
     shape = _covered(y.shape, pool_size)
     # Work memory is aligned.
     are_aligned = is_aligned(x, w)
-    step = forward_pass(x.shape, w.shape, shape, *window, are_aligned, b is not None, False)
-    convolved, *parts = scratch.take(
-        (shape, y.dtype), *parts_request(step, math.prod(shape), y.dtype)
-    )
+    step = best_forward_pass(x.shape, w.shape, shape, *window, are_aligned, b is not None, False)
+    request = parts_request(step, math.prod(shape), y.dtype)
+    convolved, *parts = scratch.take((shape, y.dtype), *request)
     correlate(step, x, w, b, convolved, False, *parts)
     sizes = y.shape[3], *y.shape[1:3], *pool_size
     launch_over(_pool, y.size, convolved.reshape(-1), y.reshape(-1), code.reshape(-1), *sizes)
@@ -372,7 +356,7 @@ def _kernel_over_channels(kernel_height, kernel_width, is_padded):
 
 
 def _kernel_over_filters(kernel_height, kernel_width, depth, is_padded, lines):
-    """Return the kernel whose neighbouring threads have neighbouring filters, and all their taps."""
+    """Return the kernel whose neighbouring threads have neighbouring filters, with all taps."""
     taps = kernel_height * kernel_width * depth
     rows = taps + 1  # and the bias
 
@@ -485,8 +469,7 @@ def sparse_plan(x_shape, w_shape, y_shape, strides, padding, dilation, groups, d
         "has_bias": has_bias,
     }
     threads = WARP, lines if elements * depth <= MOST_TAPS else FILTERS
-    geometry = Winners(**{name: np.int32(value) for name, value in geometry.items()})
-    return Plan(kernel, (*blocks, parts), threads, geometry, parts)
+    return Plan(kernel, (*blocks, parts), threads, integers_of(Winners, geometry), parts)
 
 
 def conv2d_relu_max_pool2d_backward_params(

@@ -7,11 +7,11 @@ channel, and a filter n,
 
 where an element counts only if its row and column, each a pixel's plus a tap's, lie in the image.
 The matrix of patches on the left would be as many times larger than x as a kernel has elements, and
-is never stored. Forward convolution is this, and so is its gradient by the input: there x is dy, the
-taps are mirrored, and the right operand is the kernel with its channels exchanged. With strides, a
-pixel of dx sees only every so many-th row and column of the kernel, so that dx falls apart into
-classes of pixels which see the same taps; each class is a correlation at stride 1 of its own, and
-nothing is multiplied with inserted zeros. A dense layer has images of one pixel.
+is never stored. Forward convolution is this, and so is its gradient by the input: there x is dy,
+the taps are mirrored, and w is read transposed. With strides, a pixel of dx sees only every so
+many-th row and column of the kernel, so that dx falls apart into classes of pixels which see the
+same taps; each class is a correlation at stride 1 of its own, and nothing is multiplied with
+inserted zeros. A dense layer has images of one pixel.
 
 Blocking: as `tiles` says, with tiles of pixels × filters. A thread fetches for one pixel, which it
 finds by division once, one or two quads of taps in each step. What it needs to know of a tap was
@@ -46,6 +46,10 @@ from convlib.kernels.cuda.sums import finish_parts
 from convlib.kernels.cuda.tiles import LARGE, QUAD, STEP, best_split, best_tile
 
 OUTSIDE = -(2**30)  # a row that is in no image, whichever tap's row is added
+
+
+PIXELS = 4  # of the pooling windows whose maximum is taken at once, 2×2
+CLIPPED = 255
 
 
 class Geometry(NamedTuple):
@@ -258,6 +262,29 @@ def store_row(sums, i, y, place, first_filter, width, geometry):
                     y[uint32(place + column + lane)] = sums[i, at + lane]
 
 
+@cuda.jit(device=True, inline="always")
+def is_better(value, best):
+    """Whether a value wins over the best one before it, as a maximum that keeps NaN has it."""
+    return value > best or (math.isnan(value) and not math.isnan(best))
+
+
+@cuda.jit(device=True, inline="always")
+def compete(sums, first, j):
+    """Leave the maximum of four rows from ``first`` on in the first of them; return its code.
+
+    That is the first of them that holds the maximum, or `CLIPPED` if that is not above zero.
+    """
+    best, winner = sums[first, j], 0
+    for pixel in range(1, PIXELS):
+        if is_better(sums[first + pixel, j], best):
+            best, winner = sums[first + pixel, j], pixel
+    # A NaN is not below zero: it keeps its place.
+    if best <= sums.dtype.type(0):
+        best, winner = sums.dtype.type(0), CLIPPED
+    sums[first, j] = best
+    return winner
+
+
 def _kernel(height, width, rows, columns, left_quads, right_quads, is_transposed, lies_apart):
     """Return the kernel for a tile; with or without 128-bit loads of each of the operands."""
     lines = 2 * STEP
@@ -387,16 +414,18 @@ def _pass(taps, geometry, is_transposed, lies_apart, dtype, are_aligned, has_bia
     right_quads = left_quads if is_transposed else stores_quads
     if parts > 1:
         has_bias = is_rectified = False
-    geometry = Geometry(
-        **geometry, steps=steps, is_rectified=is_rectified, has_bias=has_bias,
-        stores_quads=stores_quads,
-    )  # fmt: skip
+    geometry |= {
+        "steps": steps,
+        "is_rectified": is_rectified,
+        "has_bias": has_bias,
+        "stores_quads": stores_quads,
+    }
     return Pass(
         _correlate(tile, left_quads, right_quads, is_transposed, lies_apart),
         (blocks[0], blocks[1], groups * parts),
         tile.threads,
         taps,
-        Geometry(*map(np.int32, geometry)),
+        integers_of(Geometry, geometry),
         parts,
     )
 
@@ -424,13 +453,9 @@ def window_geometry(x_shape, w_shape, y_shape, strides, padding, groups):
     }
 
 
-@lru_cache(maxsize=1024)
-def forward_pass(
-    x_shape, w_shape, y_shape, strides, padding, dilation, groups, dtype, are_aligned, has_bias,
-    is_rectified,
-):  # fmt: skip
-    """Return the correlation of a forward convolution."""
-    geometry = window_geometry(x_shape, w_shape, y_shape, strides, padding, groups) | {
+def forward_geometry(x_shape, w_shape, y_shape, strides, padding, groups):
+    """Return what is known of a forward convolution's geometry before a kernel is chosen."""
+    return window_geometry(x_shape, w_shape, y_shape, strides, padding, groups) | {
         "w_group": y_shape[3] // groups,
         "w_filter": 1,
         "y_first": 0,
@@ -439,6 +464,20 @@ def forward_pass(
         "y_pixel": y_shape[3],
         "y_part": math.prod(y_shape),
     }
+
+
+def integers_of(kind, geometry):
+    """Return a geometry as kernels get it."""
+    return kind(**{name: np.int32(value) for name, value in geometry.items()})
+
+
+@lru_cache(maxsize=1024)
+def forward_pass(
+    x_shape, w_shape, y_shape, strides, padding, dilation, groups, dtype, are_aligned, has_bias,
+    is_rectified,
+):  # fmt: skip
+    """Return the correlation of a forward convolution."""
+    geometry = forward_geometry(x_shape, w_shape, y_shape, strides, padding, groups)
     taps = forward_taps(x_shape[2:], w_shape, dilation)
     return _pass(taps, geometry, False, False, dtype, are_aligned, has_bias, is_rectified)
 

@@ -32,7 +32,7 @@ from convlib.kernels.cuda._windows import backward_table, forward_table, walk_at
 TAPS = 9
 """Taps whose sums a thread keeps: 3×3 is one block's work."""
 OUTSIDE = 1 << 29
-"""The row of a tap that a kernel does not have, below every image."""
+"""The row of a tap that a kernel does not have, below every image: nothing is read for it."""
 
 
 @cuda.jit(cache=True)

@@ -23,7 +23,6 @@ dy once for every 32 or 128 taps, and each part is written and read once.
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-import numpy as np
 from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
@@ -33,6 +32,7 @@ from convlib.kernels.cuda.correlation import (
     OUTSIDE,
     fetch_patch,
     forward_taps,
+    integers_of,
     place_of,
     row_of,
     store_row,
@@ -250,7 +250,7 @@ def plan_of(
         _add_outer_products(tile, left_quads, right_quads),
         (down, across, groups * parts),
         tile.threads,
-        Geometry(**{name: np.int32(value) for name, value in geometry.items()}),
+        integers_of(Geometry, geometry),
         parts,
         forward_taps(x_shape[2:], w_shape, dilation),
     )

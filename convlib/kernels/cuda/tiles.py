@@ -1,14 +1,14 @@
 """Tiles: what a block of threads computes of a product of matrices, and which size suits.
 
-A block computes a tile of ``height`` × ``width`` sums, each thread ``rows`` × ``columns`` of them in
-registers, and all walk along the sums' terms together, `STEP` of them at a time. For each step the
-block copies a strip of both operands to shared memory, where every number is read by many threads:
-``width / columns`` times those on the left, ``height / rows`` times those on the right.
+A block computes a tile of ``height`` × ``width`` sums, each thread ``rows`` × ``columns`` of them
+in registers, and all walk along the sums' terms together, `STEP` of them at a time. For each step
+the block copies a strip of both operands to shared memory, where every number is read by many
+threads: ``width / columns`` times those on the left, ``height / rows`` times those on the right.
 
 Of the strip on the right, each thread fetches one `QUAD` of neighbouring numbers, so a tile has
-``rows · columns · STEP = QUAD · height``. A thread's columns are quads as well, and lie so far apart
-that neighbouring threads have neighbouring quads: then a warp reads shared memory without conflicts
-of its banks, and writes whole lines of global memory.
+``rows · columns · STEP = QUAD · height``. A thread's columns are quads as well, and lie so far
+apart that neighbouring threads have neighbouring quads: then a warp reads shared memory without
+conflicts of its banks, and writes whole lines of global memory.
 """
 
 from typing import NamedTuple
