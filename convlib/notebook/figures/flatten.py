@@ -36,7 +36,8 @@ def flatten_frame(maps: np.ndarray, place: int) -> Figure:
     gap = min((len(flat) - channels * width * side) / max(channels - 1, 1), 5.0)
     start = (len(flat) - channels * width * side - (channels - 1) * gap) / 2
     top = 5.2
-    fig, axes = figure(7.2, 0.2 * (top + height * side + 4.2))
+    high, wide = top + height * side + 2.1, len(flat) + 1.6
+    fig, axes = figure(7.2, 7.2 * high / wide + 0.1)
     for channel in range(channels):
         left = start + channel * (width * side + gap)
         for i in range(height):
@@ -84,7 +85,7 @@ def flatten_frame(maps: np.ndarray, place: int) -> Figure:
         fontsize=8,
         color=BLUE,
     )
-    axes.set(xlim=(-0.8, len(flat) + 0.8), ylim=(-0.1, top + height * side + 2))
+    axes.set(xlim=(-0.8, wide - 0.8), ylim=(-0.1, high - 0.1))
     axes.set_aspect("equal")
     axes.set_axis_off()
     return fig
