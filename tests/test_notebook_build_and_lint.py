@@ -141,6 +141,9 @@ PLANTED = {
     "did not run once, in order": lambda nb: nb.cells[4].update(execution_count=9),
     "tagged nbval-skip": lambda nb: nb.cells[1].metadata.update(tags=["nbval-skip"]),
     "tagged raises-exception": lambda nb: nb.cells[1].metadata.update(tags=["raises-exception"]),
+    "tagged nbval-ignore-outputs": lambda nb: nb.cells[1].metadata.update(
+        tags=["nbval-ignore-outputs"]
+    ),
     "a comment with NBVAL_SKIP": lambda nb: _replace_source(nb.cells[4], "# NBVAL_SKIP\n1 + 1"),
     "a comment with NBVAL_IGNORE_OUTPUT": lambda nb: _replace_source(
         nb.cells[4], "1 + 1  # NBVAL_IGNORE_OUTPUT"
