@@ -23,10 +23,8 @@
 # ## Does it work here?
 
 # %%
-import platform
 import time
 
-import numba
 import numpy as np
 
 import convlib
@@ -35,11 +33,13 @@ from convlib.notebook.checks import start_here as checks
 
 checks.check_set_up()
 
+# %% [markdown]
+# And this is what it runs on. More threads and wider vectors make it faster, and change no result
+# beyond the last digits. A GPU is never needed. Compiled code is kept for the next time; if the
+# last line says that it is not, every chapter takes some seconds longer to begin.
+
 # %% tags=["nbval-ignore-output", "volatile-output"]
-print("Python  ", platform.python_version())
-print("NumPy   ", np.__version__)
-print("Numba   ", numba.__version__, "with", numba.get_num_threads(), "threads")
-print("convlib ", convlib.__version__)
+print(checks.describe_set_up())
 
 # %% [markdown]
 # ## The smallest example
@@ -250,14 +250,31 @@ checks.check_hardest_digit(hardest_digit, probabilities, real_labels)
 #
 # ## Where to go from here
 #
-# - **You are new to convolutional networks.** Go on with [10 · A small
-#   convnet](10_small_convnet.ipynb). It takes the network of this page apart, layer by layer.
-# - **You know networks and want to see inside.**
-#   [14 · Train it, then look inside](14_train_and_look_inside.ipynb) trains it on MNIST several
-#   times and shows what it learned, and what it did not.
-# - **You write fast code.** Read [kernels/reference.py](../convlib/kernels/reference.py), where
-#   every operation is defined in a few lines of NumPy, and beside it the compiled versions in
-#   [kernels/cpu](../convlib/kernels/cpu).
+# **You are new to convolutional networks.** Begin with [1 · Image kernels](01_image_kernels.ipynb)
+# and read on in order. Chapters 1 to 9 take one idea each. [10 · A small
+# convnet](10_small_convnet.ipynb) puts them together, [11 · Backpropagation](11_backprop.ipynb)
+# says how such a network learns, and [14 · Train it, then look
+# inside](14_train_and_look_inside.ipynb) trains it on MNIST and looks at what it has learned. Leave
+# 12 for later.
+#
+# **You know Keras and want to see inside.** Begin with [10 · A small
+# convnet](10_small_convnet.ipynb), which counts what your networks are made of. What you may not
+# have seen elsewhere: what depends on where the windows fall ([6 · Strides](06_strides.ipynb), [8 ·
+# Shifts](08_shifts.ipynb)), which pixels never reach the answer ([9 ·
+# Hierarchies](09_hierarchies.ipynb)), that networks with wrong gradients learn ([11 ·
+# Backpropagation](11_backprop.ipynb)), and what an accuracy is worth ([14 · Train it, then look
+# inside](14_train_and_look_inside.ipynb)).
+#
+# **You want the fast kernels.** Every chapter shows a definition in NumPy beside its compiled
+# version, with a line on the difference. Begin with [4 · Patch by patch](04_patch_by_patch.ipynb),
+# which computes one sum in four ways, and go on with [12 · Fast on the
+# CPU](12_fast_on_the_cpu.ipynb). The definitions are all in
+# [kernels/reference.py](../convlib/kernels/reference.py), the compiled versions in
+# [kernels/cpu](../convlib/kernels/cpu), and what they achieve in [benchmarks](../benchmarks).
+#
+# Four pages help on the way: the [notation](notation.md), a [glossary](glossary.md), a table of
+# [where each sentence of the text is discussed](coverage.md), and [notes for
+# teachers](teaching.md).
 #
 # ## Further reading
 #
@@ -265,3 +282,6 @@ checks.check_hardest_digit(hardest_digit, probabilities, real_labels)
 #   Repository, 1998. The handwriting on this page, under the licence CC BY 4.0.
 # - Y. LeCun, B. Boser, J. Denker and others, *Backpropagation applied to handwritten zip code
 #   recognition*, 1989. Where it began.
+#
+# **Next:** [1 · Image kernels](01_image_kernels.ipynb) begins with nine numbers that blur, sharpen
+# and find edges.

@@ -371,9 +371,9 @@ assert sizes == [55, 112, 28, 112, 14, 56, 28]
 # %% [markdown]
 # (AlexNet's paper speaks of 224 pixels. With 224, floor would give 54; the 55 of its figure takes
 # 227.) In a residual network one max pooling is left, near the beginning, and strides do all later
-# shrinking, up to the average over the whole map at its end. A vision transformer cuts its image into patches with a single strided convolution, in
-# which stride and window are equal. Whether to pool or to stride is a choice; chapter 7 compares
-# the two on digits.
+# shrinking, up to the average over the whole map at its end. A vision transformer cuts its image
+# into patches with a single strided convolution, in which stride and window are equal. Whether to
+# pool or to stride is a choice; chapter 7 compares the two on digits.
 #
 # ## A common mistake: “stride 2 halves”
 #

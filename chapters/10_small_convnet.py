@@ -13,8 +13,11 @@ import numpy as np
 
 from convlib import functional, layers, models
 from convlib.kernels import reference
-from convlib.notebook import explore, figures, show, source
+from convlib.kernels.cpu import conv2d as fast
+from convlib.kernels.cpu import softmax as fast_softmax
+from convlib.notebook import explore, figures, show, show_animation, source
 from convlib.notebook.checks import small_convnet as checks
+from convlib.notebook.figures import flatten
 from convlib.utils import set_random_seed
 
 set_random_seed(10)
@@ -88,6 +91,30 @@ show(
 # %% [markdown]
 # The width of a box is its number of channels. The upright bars are vectors; their height is their
 # length, on a scale of their own.
+#
+# ## How a map becomes a row
+#
+# `Flatten` computes nothing. The numbers of a place, one from each channel, already lie next to
+# each other in memory, and the places follow each other row by row. So the layer only gives the
+# same numbers another shape. Here is a map of 3×3 places with four channels instead of 64.
+
+# %%
+maps = np.random.default_rng(3).integers(0, 10, size=(3, 3, 4))
+flattener = models.Sequential([layers.Input((3, 3, 4)), layers.Flatten()])
+row = flattener.predict(maps[np.newaxis].astype("float32"), verbose=0)[0]
+assert np.array_equal(row, maps.reshape(-1))
+
+show_animation(
+    (flatten.flatten_frame(maps, place) for place in range(9)),
+    "Flatten takes place after place, row by row, and writes the numbers of all channels at a "
+    "place next to each other.",
+    seconds=0.9,
+)
+
+# %% [markdown]
+# `dense_1` then has a weight of its own for each number of the row, so for each channel at each
+# place. When a response moves to the next place, it moves four numbers on in this row, 64 in the
+# text's, and meets other weights. [Chapter 8](08_shifts.ipynb) measures what that does.
 #
 # ## Where the numbers come from
 #
@@ -176,18 +203,28 @@ assert np.allclose(shares(dense_1), (39.6, 1.3), atol=0.05)
 source(reference.dense_forward, reference.conv2d_forward)
 
 # %% [markdown]
-# The compiled versions live in `convlib/kernels/cpu`. They compute the same sums in another order,
-# and some of them in a way that needs fewer multiplications, so that the last digits differ. How much
-# that matters shows in this comparison, for 64 maps of the size that `conv2d_2` reads.
+# Both layers of this network have a ReLU behind them. The definition, on the left, stores all
+# sums and then reads them once more to cut off what is negative. On the right is the compiled
+# version, for dense layers and for convolutions. It hands a flag down to the loops, and a block of
+# sums is cut off while it is still in registers, so that each number is written once and never
+# read. A convolution has a choice besides: Winograd's way, where it pays, which takes fewer
+# multiplications.
+
+# %% tags=["nbval-ignore-output"]
+source(reference.conv2d_relu_forward, fast.dense_relu_forward, fast._forward)
+
+# %% [markdown]
+# Sums in another order round differently, so the last digits differ. How much that matters shows
+# in this comparison, for 64 maps of the size that `conv2d_2` reads.
 
 # %%
 random = np.random.default_rng(10)
 x = random.normal(size=(64, 13, 13, 32)).astype(np.float32)
 w, b = conv2d_2.get_weights()
-fast = functional.conv2d(x, w, b)
-slow = functional.conv2d(x, w, b, backend="reference")
-difference, largest = np.abs(fast - slow).max(), np.abs(slow).max()
-print("both give", fast.shape, "and differ by less than a 50 000th of the largest:", end=" ")
+fast_result = functional.conv2d(x, w, b)
+slow_result = functional.conv2d(x, w, b, backend="reference")
+difference, largest = np.abs(fast_result - slow_result).max(), np.abs(slow_result).max()
+print("both give", fast_result.shape, "and differ by less than a 50 000th of the largest:", end=" ")
 print(difference < largest / 50_000)
 assert difference < largest / 50_000
 
@@ -277,6 +314,17 @@ assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 assert abs(guess - np.log(10)) < 0.1
 
 # %% [markdown]
+# The definition of softmax, on the left, goes over all rows again and again: for the largest, for
+# the exponentials, for their sum, and to divide. The compiled version, on the right, takes one row
+# at a time, and a row of ten stays in registers from beginning to end.
+
+# %% tags=["nbval-ignore-output"]
+source(reference.softmax_forward, fast_softmax._short_rows)
+
+# %% [markdown]
+# Both subtract the largest score first. That changes no probability, because it multiplies all
+# $e^{z_i}$ by the same number, and keeps large scores from overflowing.
+#
 # ## A common mistake: “more parameters, more work”
 #
 # You have seen the contrary: the layer with the most parameters does almost none of the work. The
@@ -360,5 +408,5 @@ checks.check_same_variant(answers)
 # - A. Canziani, A. Paszke, E. Culurciello, *An analysis of deep neural network models for practical
 #   applications*, 2016. Parameters, operations and time of large networks, measured.
 #
-# **Next:** [14 · Train it, then look inside](14_train_and_look_inside.ipynb) teaches this network
-# to read.
+# **Next:** [11 · Backpropagation](11_backprop.ipynb) asks how the 93,322 parameters find out which
+# way to change.

@@ -21,6 +21,8 @@
 import numpy as np
 
 from convlib.kernels import reference
+from convlib.kernels.cpu import losses as fast_losses
+from convlib.kernels.cpu import optimizers as fast
 from convlib.notebook import figures, show, show_animation, show_digit_pad, source
 from convlib.notebook.checks import train_and_look_inside as checks
 from convlib.utils import set_random_seed
@@ -169,10 +171,11 @@ print(f"mean {100 * accuracies.mean():.2f} %, sd {100 * accuracies.std(ddof=1):.
 assert np.median(accuracies) >= 0.99
 assert 0.988 < accuracies.mean() < 0.994
 assert accuracies.std(ddof=1) < 0.003
+assert 0.2 < np.ptp(accuracies) / (interval[1] - interval[0]) < 2
 show(
     figures.accuracies_beside_claim(accuracies, claim, interval),
-    "Five runs of one program scatter over much of the interval that the text's single figure "
-    "leaves open.",
+    "Five runs of one program give five accuracies, and these scatter about as widely as the "
+    "interval that the text's single figure leaves open.",
 )
 
 # %% [markdown]
@@ -208,12 +211,21 @@ show(
 
 # %% [markdown]
 # `rmsprop` gave each weight its own step. It keeps a running mean of the squared gradient, and
-# divides by its root. This is its definition in the library; the defaults are those of Keras:
-# learning rate 0.001, `rho` 0.9, `epsilon` $10^{-7}$. Initial kernels are Glorot-uniform, biases
-# zero.
+# divides by its root. Its definition in the library is on the left; the defaults are those of
+# Keras: learning rate 0.001, `rho` 0.9, `epsilon` $10^{-7}$. Initial kernels are Glorot-uniform,
+# biases zero. On the right is the compiled version for one weight. The definition goes over whole
+# arrays, again for each operation, and makes new arrays on the way. The compiled one finishes a
+# weight before it takes the next, so that the arrays are gone through once.
 
 # %% tags=["nbval-ignore-output"]
-source(reference.rmsprop_update, reference.softmax_cross_entropy_forward)
+source(reference.rmsprop_update, fast._rmsprop_at)
+
+# %% [markdown]
+# The same difference in the loss. The definition keeps the exponentials in an array, and the
+# compiled one goes row by row and computes them twice instead.
+
+# %% tags=["nbval-ignore-output"]
+source(reference.softmax_cross_entropy_forward, fast_losses.softmax_cross_entropy_forward)
 
 # %% [markdown]
 # ## The mistakes themselves
@@ -627,5 +639,6 @@ checks.check_shift(shift)
 #   not.
 # - R. Zhang, *Making convolutional networks shift-invariant again*, 2019.
 #
-# **Back:** [10 · A small convnet](10_small_convnet.ipynb) counts what this network consists of, and
-# [0 · Start here](00_start_here.ipynb) lists the ways through the book.
+# **Back:** [11 · Backpropagation](11_backprop.ipynb) says what `fit` does, [8 ·
+# Shifts](08_shifts.ipynb) goes on with moved digits, and [0 · Start here](00_start_here.ipynb)
+# lists the ways through the book.

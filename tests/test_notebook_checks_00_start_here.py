@@ -1,7 +1,9 @@
 """Wrong answers to the exercises of chapter 0, and the hints they get."""
 
+import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -30,6 +32,92 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
     result = checks.check_set_up()
     assert not result and "anywidget" in repr(result)
+
+
+def described(monkeypatch, gpus="", packages=()):
+    """Return the lines about the set-up, by their first word, on a machine with these GPUs."""
+
+    def answer(command, **options):
+        assert command[0].endswith("nvidia-smi") and options["timeout"] > 0
+        if gpus is None:
+            raise subprocess.CalledProcessError(9, command)
+        return subprocess.CompletedProcess(command, 0, stdout=gpus)
+
+    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/bin/{name}" if gpus != "" else None)
+    monkeypatch.setattr(checks.subprocess, "run", answer)
+    monkeypatch.setattr(checks, "_is_installed", lambda name: name in packages)
+    lines = checks.describe_set_up().splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+
+
+def test_versions_threads_and_vectors_are_those_of_this_process(monkeypatch):
+    lines = described(monkeypatch)
+    assert lines["Python"] == sys.version.split()[0]
+    assert lines["NumPy"] == np.__version__ and lines["Numba"] == numba.__version__
+    assert lines["threads"].startswith(f"{numba.get_num_threads()} ")
+
+
+CODE_THAT_DESCRIBES = """
+from convlib.notebook.checks import start_here as checks
+print(checks.describe_set_up())
+"""
+
+
+def test_narrower_vectors_hold_fewer_numbers():
+    printed = subprocess.run(
+        [sys.executable, "-c", CODE_THAT_DESCRIBES],
+        env={**checks.os.environ, "CONVLIB_VECTOR_BITS": "128"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed.split("vectors")[1].split()[0] == "4"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "packages", "expected"),
+    [
+        ("", (), "none found, and no chapter needs one"),
+        ("", ("numba_cuda", "convlib.kernels.cuda"), "none found, and no chapter needs one"),
+        (None, (), "none found"),
+        ("\n", (), "none found"),
+        ("NVIDIA T4\n", ("convlib.kernels.cuda",), "NVIDIA T4, not used: numba-cuda is not inst"),
+        ("NVIDIA T4\n", ("numba_cuda",), "NVIDIA T4, not used by this version of convlib"),
+        ("A\nB\n", ("numba_cuda", "convlib.kernels.cuda"), "A; B, used by backend='cuda'"),
+    ],
+)
+def test_the_gpu_is_described_without_asking_cuda(monkeypatch, gpus, packages, expected):
+    assert described(monkeypatch, gpus, packages)["GPU"].startswith(expected)
+
+
+def test_a_driver_that_hangs_is_no_gpu(monkeypatch):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(checks.shutil, "which", lambda name: name)
+    monkeypatch.setattr(checks.subprocess, "run", hang)
+    assert "none found" in checks.describe_set_up()
+
+
+def test_describing_does_not_load_cuda():
+    code = CODE_THAT_DESCRIBES + (
+        "import sys\n"
+        "assert 'numba.cuda.cudadrv.driver' not in sys.modules\n"
+        "assert 'numba.cuda' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_where_compiled_kernels_are_kept(monkeypatch, tmp_path):
+    folder = tmp_path / "convlib"
+    monkeypatch.setattr(checks, "cache_folder", lambda: folder)
+    monkeypatch.setattr(checks, "cache_directory", lambda: folder / "kernels-0123")
+    assert described(monkeypatch)["kernels"] == f"kept in {folder}"
+    # What the library does where it may not write: it takes a folder that is gone next time.
+    monkeypatch.setattr(checks, "cache_directory", lambda: tmp_path / "convlib-x")
+    line = described(monkeypatch)["kernels"]
+    assert line.startswith("compiled anew in every run") and "CONVLIB_CACHE" in line
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from convlib import functional
 from convlib.notebook.checks import dense_and_local as checks
 
 # %% [markdown]
-# **1. Count.** A window fits `height - side + 1` times into the rows. A dense layer has a weight for
-# each pair of output and pixel, a local one for each pair of output and place in its window, and a
-# convolution for each place in the window.
+# **1. Count.** A window fits `height - side + 1` times into the rows. A dense layer has a weight
+# for each pair of output and pixel, a local one for each pair of output and place in its window,
+# and a convolution for each place in the window.
 
 
 # %%
@@ -26,9 +26,9 @@ assert checks.check_count_weights(count_weights)
 print(count_weights(28, 28, 3))
 
 # %% [markdown]
-# **2. Build the matrix.** Output $(i, j)$ reads pixel $(i + u, j + v)$ with weight $w_{u,v}$. Written
-# with four axes the matrix is easy to fill; `reshape` then makes one row of each output and one
-# column of each pixel.
+# **2. Build the matrix.** Output $(i, j)$ reads pixel $(i + u, j + v)$ with weight $w_{u,v}$.
+# Written with four axes the matrix is easy to fill; `reshape` then makes one row of each output and
+# one column of each pixel.
 
 
 # %%

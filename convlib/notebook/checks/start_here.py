@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
 import sys
 
+import numba
 import numpy as np
 
+from convlib import __version__
 from convlib.kernels import get_backend
+from convlib.kernels._cache import cache_directory, cache_folder
 from convlib.kernels.scratch import Scratch
 from convlib.notebook.display import png_bytes
 from convlib.notebook.exercises import Hint, Result, check, number
@@ -43,6 +51,65 @@ def _check_set_up() -> str:
         raise Hint(f"The sliders and the drawing pad will not work: {error}.") from None
     assert anywidget and ipywidgets
     return "Python, the compiled kernels, the figures and the sliders work here."
+
+
+def describe_set_up() -> str:
+    """Return, line by line, what the library runs on here.
+
+    Nothing in it is asked of CUDA, which would take a second and some of the GPU's memory.
+    """
+    from convlib.kernels.cpu.tile import lanes
+
+    rows = {
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "Numba": numba.__version__,
+        "convlib": __version__,
+        "threads": f"{numba.get_num_threads()} on {os.cpu_count()} cores",
+        "vectors": f"{lanes(np.dtype(np.float32))} numbers of 32 bits in one instruction",
+        "GPU": _describe_gpu(),
+        "kernels": _describe_cache(),
+    }
+    return "\n".join(f"{name:<9}{value}" for name, value in rows.items())
+
+
+def _describe_gpu() -> str:
+    gpus = "; ".join(_gpus())
+    if not gpus:
+        return "none found, and no chapter needs one"
+    if not _is_installed("convlib.kernels.cuda"):
+        return f"{gpus}, not used by this version of convlib"
+    if not _is_installed("numba_cuda"):
+        return f"{gpus}, not used: numba-cuda is not installed"
+    return f"{gpus}, used by backend='cuda'"
+
+
+def _gpus() -> list[str]:
+    """Return the names of NVIDIA's GPUs, which its driver's own tool knows without CUDA."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [tool, "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+
+
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _describe_cache() -> str:
+    if cache_directory().parent == cache_folder():
+        return f"kept in {cache_folder()}"
+    return "compiled anew in every run: name a folder that can be written in CONVLIB_CACHE"
 
 
 @check
