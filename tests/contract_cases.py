@@ -893,6 +893,10 @@ def _dense_cases():
     yield from _dense("NaN in x", 7, 6, 18, x=_planted("x", 7, 6))
     yield from _dense("NaN in w", 7, 6, 18, w=_planted("w", 6, 18))
     yield from _dense("NaN in dy", 7, 6, 18, dy=_planted("dy", 7, 18))
+    # What is multiplied with zeros to fill up a tile must not be a weight.
+    for inputs, outputs in ((36, 20), (35, 18)):
+        w = _with(_random("w", inputs, outputs), inf, (0, 0))
+        yield from _dense(f"infinity in w of {inputs}", 7, inputs, outputs, w=w)
 
 
 def _dense(label, n, inputs, outputs, **values):

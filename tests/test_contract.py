@@ -35,7 +35,21 @@ DTYPES = (np.float32, np.float64)
 GUARD = {np.float32: 64 if BACKENDS == ["cuda"] else 67, np.float64: 67}
 SENTINEL = 0x5A
 
-each_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+def _is_quick(case):
+    """Whether a case is small enough to be tried more than once in the GPU's simulator."""
+    arrays = [value for value in case.arguments.values() if isinstance(value, np.ndarray)]
+    return not numba.config.ENABLE_CUDASIM or sum(array.size for array in arrays) < 3000
+
+
+# In the simulator large cases are run in one precision, once.
+IN_BOTH_PRECISIONS = [
+    pytest.param(case, dtype, id=f"{case}-{dtype.__name__}")
+    for case in CASES
+    for dtype in DTYPES
+    if dtype is np.float32 or _is_quick(case)
+]
+REPEATED = [case for case in CASES if _is_quick(case)]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -201,8 +215,7 @@ def test_every_operation_has_cases():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-@each_case
+@pytest.mark.parametrize(("case", "dtype"), IN_BOTH_PRECISIONS)
 def test_contract(case, backend, dtype):
     this = Call(case, dtype)
     changed = this.run(backend)
@@ -210,7 +223,7 @@ def test_contract(case, backend, dtype):
     this.assert_as_expected(changed)
 
 
-@each_case
+@pytest.mark.parametrize("case", REPEATED, ids=str)
 def test_same_call_gives_same_bits(case, backend):
     first, second = Call(case, np.float32), Call(case, np.float32)
     before = copies(first.run(backend))

@@ -27,7 +27,17 @@ PACKAGE = "convlib.kernels.cuda"
 FOLDER = Path(convlib.kernels.__file__).parent / "cuda"
 
 # (file, which of its barriers, counted from 0): the case that fails without it.
-NOTICED_BY: dict[tuple[str, int], str] = {}
+NOTICED_BY = {
+    ("_lanes", 0): "batch_norm_statistics-one_channel",
+    ("_lanes", 1): "softmax_forward-5_of_100",
+    ("_lanes", 2): "softmax_forward-far_apart,_100_of_them",
+    ("conv2d_pool", 0): "conv2d_relu_max_pool2d_backward_params-channels_33_to_3",
+    ("conv2d_pool", 1): "conv2d_relu_max_pool2d_backward_params-no_samples",
+    ("correlation", 0): "dense_backward_input-1_of_1_to_1",
+    ("direct", 0): "conv2d_forward-image_1x1_same",
+    ("direct", 1): "conv2d_relu_max_pool2d_forward-channels_1_to_33",
+    ("outer_products", 0): "dense_backward_params-1_of_1_to_1",
+}
 
 
 def barriers(path):

@@ -189,12 +189,17 @@ OF_LARGE_TILES = (
 
 @pytest.fixture
 def large_tiles(monkeypatch):
-    """Take large tiles as for large problems."""
+    """Take large tiles, as for large problems, wherever these would."""
     plans = (
         *(correlation.forward_pass, correlation.backward_passes, direct.best_forward_pass),
         *(outer_products.plan_of, conv2d_pool.fused_pass),
     )
-    monkeypatch.setattr(tiles, "FEWEST_BLOCKS", 0)
+
+    def best_tile(height, width, copies, dtype):
+        return tiles.LARGE if copies else tiles.SMALL
+
+    for module in (correlation, outer_products, conv2d_pool):
+        monkeypatch.setattr(module, "best_tile", best_tile)
     for plan in plans:
         plan.cache_clear()
     yield
