@@ -21,7 +21,7 @@ from convlib.notebook import simulator
 simulator.install()
 
 # %% [markdown]
-# The second line puts our own engine into the simulator. It is stricter than the original one, and
+# The last line puts our own engine into the simulator. It is stricter than the original one, and
 # nothing in it is left to chance. A thread runs until it has to wait for others, then the next one
 # does. Memory that nobody has written yet holds NaN, “not a number”. And every access can be
 # recorded.
@@ -151,8 +151,8 @@ show(
         },
         {"read by the first block": (0, 0, 3, 3)},
     ),
-    "Nine threads, framed, read 5×5 pixels: their own and a border of two more rows and columns, "
-    "the halo; the pixel in the middle is read nine times.",
+    "Nine threads, framed in orange, read 5×5 pixels: their own and a border of two more rows and "
+    "columns, the halo; the pixel in the middle is read nine times.",
 )
 assert naive.count("x") == 36 * 9 and (naive.counts("x", block=0) > 0).sum() == 25
 
@@ -496,7 +496,8 @@ assert rungs["tile in registers"][1] == 5 * writes
 # Each rung computes the same function, and each is compared with the reference above. And the
 # times? This page has none. Its kernels have not been timed on a GPU, and a simulator says nothing
 # about speed. Counts show which roads are emptied, not how long a walk takes. Whether a rung is
-# worth climbing only a clock can tell, on the GPU that you have.
+# worth climbing only a clock can tell, on the GPU that you have. There, in a notebook that does not
+# ask for the simulator, `backend="cuda"` runs the same kernels on it.
 #
 # ## Gather, do not scatter
 #
@@ -681,8 +682,8 @@ assert not mentions
 # Before a GPU computes anything it has to be told to. A launch takes some microseconds of the CPU's
 # time, whatever its size. Preparing this library, we measured about 4 µs, and 1.7 µs more for each
 # array that is handed over. How does that compare with the work of the text's network for *one*
-# image? The following is arithmetic, not a measurement. It supposes a GPU that does 10 million
-# million multiply-adds in a second, which is a round number of the right size.
+# image? The following is arithmetic, not a measurement. It supposes a GPU that does $10^{13}$
+# multiply-adds and moves $10^{12}$ bytes in a second, which are round numbers of the right size.
 
 # %% tags=["nbval-ignore-output"]
 network = models.Sequential(
@@ -705,19 +706,20 @@ with simulator.recording(accesses=False) as record:
 multiply_adds = sum(layer.multiply_adds() for layer in network.layers)
 launches, arrays = len(record.launches), sum(entry.arrays for entry in record.launches)
 launching = launches * 4e-6 + arrays * 1.7e-6
-computing = multiply_adds / 10e12
+computing, fetching = multiply_adds / 1e13, 4 * network.count_params() / 1e12
 print(f"one image: {multiply_adds:,} multiply-adds, and weights of", end=" ")
 print(f"{4 * network.count_params():,} bytes")
 print(f"{launches} launches with {arrays} arrays")
-print(f"launching takes as long as the multiply-adds of {launching / computing:.0f} images")
+print(f"multiply-adds of {fetching / computing:.1f} images take as long as fetching the weights,")
+print(f"multiply-adds of {launching / computing:.0f} images as long as launching")
 assert multiply_adds == 2_794_240 and network.count_params() == 93_322
 assert 100 < launching / computing < 1000
 
 # %% [markdown]
-# Even with every neighbouring step fused, launching weighs as much as the arithmetic of a few
+# Even with neighbouring steps fused, launching weighs as much as the arithmetic of a few
 # hundred images. For one image, or a batch of eight, the GPU is mostly waiting to be told what to
-# do, and a CPU that has the image in its cache may well be done first. The record has a second
-# reason: the blocks.
+# do, and a CPU, which need not be told, may well be done first. The record has a second reason: the
+# blocks.
 
 # %% tags=["nbval-ignore-output"]
 for entry in record.launches:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import config, cuda, types
+from numba import config, types
 from numba.cuda.simulator import kernel as simulated_kernel
 from numba.cuda.simulator import kernelapi
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
