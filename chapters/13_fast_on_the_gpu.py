@@ -416,7 +416,41 @@ for r, c in ((1, 1), (2, 2), (4, 4), (8, 8)):
     print(f"{r}×{c} sums in registers: {(r + c) / (r * c):.2f} reads per multiply-add")
 
 # %% [markdown]
-# That is what convlib does. Each thread keeps 4×4 sums, or 8×8 if there is enough to do. The whole
+# Here is one such thread by itself, with 4×4 sums. `left` holds the numbers of four pixels, term by
+# term, and `right` the weights of four filters. A *local* array belongs to one thread; if its size
+# is known and small, the compiler keeps it in registers.
+
+
+# %%
+@cuda.jit
+def four_by_four(left, right, y):
+    """Add up products of two strips, with sixteen sums at once."""
+    sums = cuda.local.array((4, 4), float32)
+    pixels, weights = cuda.local.array(4, float32), cuda.local.array(4, float32)
+    for i in range(4):
+        for j in range(4):
+            sums[i, j] = 0
+    for k in range(left.shape[0]):
+        for i in range(4):
+            pixels[i], weights[i] = left[k, i], right[k, i]
+        for i in range(4):
+            for j in range(4):
+                sums[i, j] += pixels[i] * weights[j]
+    for i in range(4):
+        for j in range(4):
+            y[i, j] = sums[i, j]
+
+
+strips = np.random.default_rng(4).normal(size=(2, 72, 4)).astype(np.float32)
+y = cuda.to_device(np.zeros((4, 4), np.float32))
+with simulator.recording() as record:
+    four_by_four[1, 1](cuda.to_device(strips[0]), cuda.to_device(strips[1]), y)
+assert np.allclose(y.copy_to_host(), strips[0].T @ strips[1], atol=1e-4)
+print(record.count("left") + record.count("right"), "reads for", 72 * 16, "multiply-adds")
+assert record.count("left") + record.count("right") == 72 * 16 / 2
+
+# %% [markdown]
+# So do the threads of convlib, with 4×4 sums, or 8×8 if there is enough to do. The whole
 # layer is treated as one product of matrices, patches times weights, as in chapter 4, except that
 # the matrix of patches is never stored: a block gathers a strip of it when it needs it. On the left
 # is the definition, on the right the kernel of convlib. What the fast one does differently: it
@@ -723,7 +757,7 @@ assert 100 < launching / computing < 1000
 
 # %% tags=["nbval-ignore-output"]
 for entry in record.launches:
-    print(f"{entry.kernel:<20}{entry.blocks:>4} blocks of {entry.threads} threads")
+    print(f"{entry.kernel:<28}{entry.blocks:>4} blocks of {entry.threads} threads")
 assert max(entry.blocks for entry in record.launches) < 100
 
 # %% [markdown]
