@@ -9,17 +9,22 @@ is as far ahead of the others as a barrier allows.
 What a kernel must not rely on is made to hurt: shared and local memory begin as NaN, and negative
 indices are refused rather than counted from the end, as are threads that leave while others wait.
 
+`recording` notes what the threads of kernels read and write, element by element.
+
 It can be imported only where ``NUMBA_ENABLE_CUDASIM=1`` was set before Numba was; `install` then
 puts it in place of Numba's own engine.
 """
 
 import sys
+from array import array as packed
+from contextlib import contextmanager
 from contextvars import copy_context
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import cuda, types
+from numba import config, types
 from numba.cuda.simulator import kernel as simulated_kernel
 from numba.cuda.simulator import kernelapi
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
@@ -59,17 +64,136 @@ def _widened(value):
     return int(value) if isinstance(value, np.int32) else value
 
 
+class Recorded(Checked):
+    """An array inside a kernel whose elements' reads and writes are noted."""
+
+    def __init__(self, array, name, recording):
+        super().__init__(array)
+        self.recording, self.number = recording, recording.number_of(name, array.shape)
+        self.places = np.arange(array.size).reshape(array.shape)
+
+    def __getitem__(self, index):
+        """Read, and note it."""
+        value = super().__getitem__(index)
+        self.recording.note(self.number, False, self.places[index])
+        return value
+
+    def __setitem__(self, index, value):
+        """Write, and note it."""
+        super().__setitem__(index, value)
+        self.recording.note(self.number, True, self.places[index])
+
+
+class Accesses(NamedTuple):
+    """Reads, or writes, of one array: a number for each access, in the order in which they came."""
+
+    element: np.ndarray  # of the flat array
+    block: np.ndarray  # of the grid, numbered along x, then y, then z
+    thread: np.ndarray  # of the block, numbered alike
+    step: np.ndarray  # how often this thread had done so before
+    phase: np.ndarray  # barriers that this thread had passed
+
+
+class Launch(NamedTuple):
+    """One launch of a kernel."""
+
+    kernel: str
+    blocks: int
+    threads: int  # of a block
+    arrays: int  # among the arguments
+
+
+class Recording:
+    """What the threads of some launches read and wrote.
+
+    Arrays in global memory have the names of the kernels' arguments. A block's shared arrays are
+    called "shared 0", "shared 1" and so on, in the order in which a kernel asks for them. Kernels
+    whose arguments have the same names are added up.
+    """
+
+    COLUMNS = 7
+
+    def __init__(self, has_accesses=True):
+        self.has_accesses = has_accesses
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.launches: list[Launch] = []
+        self._names: list[str] = []
+        self._numbers = packed("q")
+
+    def number_of(self, name, shape):
+        """Return the number under which an array's accesses are noted."""
+        if name not in self.shapes:
+            self._names.append(name)
+        self.shapes[name] = shape
+        return self._names.index(name)
+
+    def note(self, number, is_write, places):
+        """Note that the running thread reads or writes elements of an array."""
+        thread = getcurrent()
+        key = number, is_write
+        for element in places.ravel().tolist():
+            step = thread.steps.get(key, 0)
+            thread.steps[key] = step + 1
+            self._numbers.extend(
+                (number, is_write, element, thread.block, thread.thread_id, step, thread.phase)
+            )
+
+    def accesses(self, name: str, writes: bool = False) -> Accesses:
+        """Return the reads of an array, or its writes."""
+        table = np.array(self._numbers, np.int64).reshape(-1, self.COLUMNS)
+        if name not in self.shapes:
+            raise ValueError(f"no kernel had an array {name!r}, only {', '.join(self.shapes)}")
+        chosen = (table[:, 0] == self._names.index(name)) & (table[:, 1] == writes)
+        return Accesses(*table[chosen, 2:].T)
+
+    def count(self, name: str, writes: bool = False) -> int:
+        """Return how many numbers of an array were read, or written."""
+        return len(self.accesses(name, writes).element)
+
+    def counts(self, name: str, writes: bool = False, block: int | None = None) -> np.ndarray:
+        """Return how often each element of an array was read, or written; by one block, or all."""
+        accesses, shape = self.accesses(name, writes), self.shapes[name]
+        elements = accesses.element if block is None else accesses.element[accesses.block == block]
+        return np.bincount(elements, minlength=int(np.prod(shape))).reshape(shape)
+
+    def sectors(self, name: str, writes: bool = False, numbers: int = 8, warp: int = 32) -> int:
+        """Return how many sectors of memory the warps moved to read, or write, an array.
+
+        What the threads of a warp do at their n-th access, they do together. A sector is so many
+        neighbouring numbers; 8 of 4 bytes are the 32 bytes of today's GPUs.
+        """
+        accesses = self.accesses(name, writes)
+        together = accesses.block, accesses.thread // warp, accesses.step
+        return len(set(zip(*together, accesses.element // numbers, strict=True)))
+
+
+_recording: Recording | None = None
+
+
+@contextmanager
+def recording(accesses: bool = True):
+    """Note what kernels read and write inside, or their launches only; give the `Recording`."""
+    global _recording
+    before, _recording = _recording, Recording(accesses)
+    try:
+        yield _recording
+    finally:
+        _recording = before
+
+
 class Thread(greenlet):
     """One thread of a block."""
 
-    def __init__(self, place, block, number, run):
+    def __init__(self, place, block, number, run, block_number=0):
         super().__init__(run)
         self.threadIdx, self.blockIdx = kernelapi.Dim3(*place), kernelapi.Dim3(*block)
-        self.thread_id = number
+        self.thread_id, self.block = number, block_number
+        self.phase, self.steps = 0, {}
         self.gr_context = copy_context()  # in which NumPy keeps what it is to warn of
 
     def syncthreads(self) -> None:
         """Wait until all threads of the block have come here."""
+        self.phase += 1
         self.parent.switch(WAITS)
 
 
@@ -78,9 +202,9 @@ def _places(size):
     return [(i, j, k) for k in range(z) for j in range(y) for i in range(x)]
 
 
-def _run_block(function, block, block_size, arguments):
+def _run_block(function, block, block_size, arguments, block_number):
     waiting = [
-        Thread(place, block, number, lambda: function(*arguments))
+        Thread(place, block, number, lambda: function(*arguments), block_number)
         for number, place in enumerate(_places(block_size))
     ]
     while waiting:
@@ -93,6 +217,12 @@ def _run_block(function, block, block_size, arguments):
         waiting = arrived[::-1]
 
 
+def _inside(array, name):
+    if _recording is None or not _recording.has_accesses:
+        return Checked(array)
+    return Recorded(array, name, _recording)
+
+
 def _launch(kernel, *arguments):
     if kernel._device or simulated_kernel._kernel_context:
         context = simulated_kernel._get_kernel_context()
@@ -101,20 +231,25 @@ def _launch(kernel, *arguments):
         with kernelapi.swapped_cuda_module(kernel.fn, context):
             return kernel.fn(*arguments)
     grid, block = simulated_kernel.normalize_kernel_dimensions(kernel.grid_dim, kernel.block_dim)
+    names = kernel.fn.__code__.co_varnames
     inside = [
-        Checked(argument._ary) if isinstance(argument, FakeCUDAArray) else _widened(argument)
-        for argument in arguments
+        _inside(argument._ary, name) if isinstance(argument, FakeCUDAArray) else _widened(argument)
+        for argument, name in zip(arguments, names, strict=False)
     ]
+    if _recording is not None:
+        sizes = int(np.prod(grid)), int(np.prod(block))
+        arrays = sum(isinstance(argument, Checked) for argument in inside)
+        _recording.launches.append(Launch(kernel.fn.__name__, *sizes, arrays))
     if any(isinstance(argument, np.ndarray) for argument in inside):
         raise TypeError("an array of the host was handed to a kernel: a hidden transfer")
     with np.errstate(all="ignore"):
-        for place in _places(grid):
+        for number, place in enumerate(_places(grid)):
             context = kernelapi.FakeCUDAModule(grid, block, kernel.dynshared_size)
             with (
                 simulated_kernel._push_kernel_context(context),
                 kernelapi.swapped_cuda_module(kernel.fn, context),
             ):
-                _run_block(kernel.fn, place, block, inside)
+                _run_block(kernel.fn, place, block, inside, number)
     return None
 
 
@@ -136,7 +271,8 @@ def _shared_array(self, shape, dtype, alignment=None):
     caller = sys._getframe(1)
     line = caller.f_code.co_filename, caller.f_lineno
     if line not in self._allocations:
-        self._allocations[line] = Checked(_poisoned(shape, dtype))
+        name = f"shared {len(self._allocations)}"
+        self._allocations[line] = _inside(_poisoned(shape, dtype), name)
     return self._allocations[line]
 
 
@@ -156,7 +292,7 @@ _CASTS = {"int32": np.int32, "uint32": np.uint32}
 
 def install() -> None:
     """Replace the engine of Numba's simulator."""
-    assert cuda.simulator is not None, "NUMBA_ENABLE_CUDASIM=1 must be set before Numba is imported"
+    assert config.ENABLE_CUDASIM, "NUMBA_ENABLE_CUDASIM=1 must be set before Numba is imported"
     # On the host the shape of a device's array is a tuple like any other.
     FakeCUDAArray.shape = property(lambda array: array._ary.shape)
     simulated_kernel.FakeCUDAKernel.__call__ = _launch
