@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     fixed,
     floors,
+    ladder,
     layers,
     machine,
     memory,
@@ -25,6 +26,7 @@ TABLES = {
     "layers": layers,
     "memory": memory,
     "profile": profile,
+    "ladder": ladder,
     "fixed": fixed,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
