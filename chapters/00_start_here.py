@@ -255,7 +255,7 @@ checks.check_hardest_digit(hardest_digit, probabilities, real_labels)
 # convnet](10_small_convnet.ipynb) puts them together, [11 · Backpropagation](11_backprop.ipynb)
 # says how such a network learns, and [14 · Train it, then look
 # inside](14_train_and_look_inside.ipynb) trains it on MNIST and looks at what it has learned. Leave
-# 12 for later.
+# 12 and 13 for later.
 #
 # **You know Keras and want to see inside.** Begin with [10 · A small
 # convnet](10_small_convnet.ipynb), which counts what your networks are made of. What you may not
@@ -268,9 +268,10 @@ checks.check_hardest_digit(hardest_digit, probabilities, real_labels)
 # **You want the fast kernels.** Every chapter shows a definition in NumPy beside its compiled
 # version, with a line on the difference. Begin with [4 · Patch by patch](04_patch_by_patch.ipynb),
 # which computes one sum in four ways, and go on with [12 · Fast on the
-# CPU](12_fast_on_the_cpu.ipynb). The definitions are all in
-# [kernels/reference.py](../convlib/kernels/reference.py), the compiled versions in
-# [kernels/cpu](../convlib/kernels/cpu), and what they achieve in [benchmarks](../benchmarks).
+# CPU](12_fast_on_the_cpu.ipynb) and [13 · Fast on the GPU](13_fast_on_the_gpu.ipynb). The
+# definitions are all in [kernels/reference.py](../convlib/kernels/reference.py), the compiled
+# versions in [kernels/cpu](../convlib/kernels/cpu) and [kernels/cuda](../convlib/kernels/cuda), and
+# what they achieve in [benchmarks](../benchmarks).
 #
 # Four pages help on the way: the [notation](notation.md), a [glossary](glossary.md), a table of
 # [where each sentence of the text is discussed](coverage.md), and [notes for
