@@ -14,8 +14,8 @@ from convlib import layers, models
 from convlib.callbacks import LambdaCallback
 from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
+from convlib.kernels.memory import empty
 from convlib.kernels.scratch import Scratch
-from convlib.plan import aligned_empty
 from convlib.utils import set_random_seed, to_categorical
 
 
@@ -171,7 +171,7 @@ def _copy(x, y):
 
 def aligned(array: np.ndarray) -> np.ndarray:
     """Return a copy that begins at a cache line, as a model's arrays do, and PyTorch's."""
-    copied = aligned_empty(array.shape, array.dtype)
+    copied = empty(array.shape, array.dtype)
     copied[...] = array
     return copied
 
