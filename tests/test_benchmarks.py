@@ -206,7 +206,9 @@ def test_everything_runs_and_is_written_down(name, quick):
     assert_names_no_place(quick / f"{name}.json")
     figures, known = result["figures"], command.TABLES[name].FIGURES
     assert set(figures) <= set(known)
-    assert all(math.isfinite(value) and value >= 0 for value in figures.values())
+    assert all(map(math.isfinite, figures.values()))
+    # Python's share compares two runs, of two steps here, of which the machine may slow down one.
+    assert all(figures[figure] >= 0 for figure in set(figures) - {command.profile.PYTHON_FIGURE})
     missing = {figure for figure, peer in known.items() if peer is None} - set(figures)
     assert not missing - {command.network.THREADS_FIGURE}
     page = (quick / f"{name}.md").read_text(encoding="utf-8")

@@ -74,4 +74,5 @@ def write(target: object, values: np.ndarray) -> None:
     if not is_device_array(target):
         target[...] = values
     elif target.size:
-        target.copy_to_device(np.ascontiguousarray(values, target.dtype))
+        # Flat, as the strides of axes of length 1 need not agree.
+        target.reshape(-1).copy_to_device(np.ascontiguousarray(values, target.dtype).reshape(-1))
