@@ -19,7 +19,7 @@ from numba import njit, prange
 from convlib import functional, layers, models
 from convlib.datasets import strokes
 from convlib.kernels import get_backend, reference
-from convlib.kernels.cpu import correlation, outer_products, winograd
+from convlib.kernels.cpu import correlation, sums, winograd
 from convlib.kernels.cpu.regions import forward_plan
 from convlib.kernels.scratch import Scratch
 from convlib.notebook import explore, show, show_animation, source
@@ -740,10 +740,11 @@ print(f"zeros in the dense map: at least three in four: {bool(np.mean(spread == 
 # an addition would be lost: a *race*. If each thread had a sum of its own, nothing would be lost,
 # but how the terms are grouped would depend on how many threads there are and on who came first.
 # The library cuts the windows into chunks, as many as the *shapes* say, gives each a sum of its
-# own, and adds these in order.
+# own, and adds these in order. On the right is how it adds them, for a piece of all gradients; the
+# optimizer calls it, and looks at once whether a gradient is NaN or infinite.
 
 # %% tags=["nbval-ignore-output"]
-source(reference.conv2d_backward_params, outer_products.add_chunks)
+source(reference.conv2d_backward_params, sums._add_piece)
 
 # %%
 x, w, _ = example(12, images=64)

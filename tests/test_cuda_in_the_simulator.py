@@ -20,7 +20,9 @@ if numba.config.ENABLE_CUDASIM:
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["contract", "cuda_barriers", "cuda_kernels", "cuda_training"])
+@pytest.mark.parametrize(
+    "name", ["contract", "cuda_barriers", "cuda_kernels", "cuda_tiles", "cuda_training"]
+)
 def test_in_the_simulator(name):
     settings = {"NUMBA_ENABLE_CUDASIM": "1", "CONVLIB_TEST_BACKENDS": "cuda"}
     # What pytest-xdist and its likes tell their workers is not for this process.
