@@ -101,18 +101,23 @@ def run_cases(operation, dtype, labels=(), **others):
 
 
 @cache
-def report(function, types, generation):
-    """Return what the linker says of a kernel: registers, and bytes on the stack and spilled."""
+def _compiled(function, types, generation):
     code, _ = cuda.compile(
         function, numba.void(*types), device=False, cc=generation, output="ltoir", abi="numba"
     )
-    options = LinkerOptions(
-        arch="sm_{}{}".format(*generation),
-        link_time_optimization=True,
-        ptxas_options=["-v"],
-        verbose=True,
-    )
-    linker = Linker(ObjectCode.from_ltoir(code), options=options)
+    return ObjectCode.from_ltoir(code)
+
+
+def _linker(function, types, generation, **options):
+    arch = "sm_{}{}".format(*generation)
+    options = LinkerOptions(arch=arch, link_time_optimization=True, **options)
+    return Linker(_compiled(function, types, generation), options=options)
+
+
+@cache
+def report(function, types, generation):
+    """Return what the linker says of a kernel: registers, and bytes on the stack and spilled."""
+    linker = _linker(function, types, generation, ptxas_options=["-v"], verbose=True)
     linker.link("cubin")
     text = linker.get_info_log()
     number = r"(\d+)"
@@ -125,18 +130,18 @@ def report(function, types, generation):
 
 
 def ptx_of(function, types, generation=(8, 0)):
-    code, _ = cuda.compile(
-        function, numba.void(*types), device=False, cc=generation, output="ptx", abi="numba"
-    )
-    return code
+    """Return the instructions of a kernel as text."""
+    return _linker(function, types, generation, ptx=True).link("ptx").code.decode()
 
 
 @pytest.mark.parametrize("generation", GENERATIONS, ids=lambda cc: "sm_{}{}".format(*cc))
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_kernels_live_in_registers(operation, generation, launches):
-    for dtype in (np.float32, np.float64) if generation == (8, 0) else (np.float32,):
-        run_cases(operation, dtype)
+    run_cases(operation, np.float32)
     assert launches, "the operation launched nothing"
+    if generation == (8, 0):
+        assert_single_precision(launches)
+        run_cases(operation, np.float64)
     assert_in_registers(launches, generation)
 
 
@@ -161,15 +166,14 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("operation", "others"),
-    [(operation, {}) for operation in sorted(OPERATIONS)]
-    + [(operation, {name: np.ones(1, dtype)}) for operation, name, dtype in NUMBERS],
-    ids=str,
-)
-def test_single_precision_stays_single(operation, others, launches):
+@pytest.mark.parametrize(("operation", "name", "dtype"), NUMBERS)
+def test_numbers_on_the_device_keep_the_precision(operation, name, dtype, launches):
+    run_cases(operation, np.float32, **{name: np.ones(1, dtype)})
+    assert_single_precision(launches)
+
+
+def assert_single_precision(launches):
     """An integer literal beside a float32 makes float64, which most GPUs compute slowly."""
-    run_cases(operation, np.float32, **others)
     for function, types in launches:
         assert ".f64" not in ptx_of(function, types), f"{function.__module__}.{function.__name__}"
 
@@ -238,10 +242,3 @@ def test_products_are_unrolled_and_move_quads(
     code = ptx_of(function, types)
     assert tuple(map(code.count, INSTRUCTIONS)) == counts
     assert ".local" not in code
-
-
-@pytest.mark.parametrize("operation", [*MATRICES, "conv2d_relu_max_pool2d_backward_params"])
-def test_float32_is_not_widened(operation, launches):
-    run_cases(operation, np.float32)
-    for function, types in launches:
-        assert ".f64" not in ptx_of(function, types), function.__qualname__
