@@ -497,6 +497,7 @@ class Sequential:
 
         def check():
             if report.refused is not None:
+                self.optimizer.iterations -= report.assumed
                 first = report.refused * batch_size
                 raise FloatingPointError(
                     f"stopped in batch {report.refused + 1} of epoch {epoch + 1}: "
@@ -561,6 +562,7 @@ class Sequential:
         self._train(plan, report, x, wanted, 0, len(x))
         logs = report.logs()
         if report.refused is not None:
+            self.optimizer.iterations -= report.assumed
             raise FloatingPointError(f"stopped: {self._diagnosis(x, y, np.arange(len(x)))}")
         return _results(logs, return_dict)
 

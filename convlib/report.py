@@ -33,6 +33,8 @@ class Report:
     ----------
     refused : int or None
         Number of the batch that training refused, because its loss or a gradient is not finite.
+    assumed : int
+        Steps that counted as taken until a GPU said that they were refused.
     """
 
     def __init__(self, plan: Plan, y: np.ndarray, measures, order: np.ndarray | None = None):
@@ -41,6 +43,7 @@ class Report:
         self._total, self._seen = 0.0, 0
         self._waiting, self._batches, self._first_batch = 0, 0, 0
         self.refused = self._buffer = None
+        self.assumed = 0
         if not self._memory.IS_DEVICE:
             self._buffer = np.empty((plan.batch_size, *y.shape[1:]), y.dtype)
         else:
@@ -82,6 +85,7 @@ class Report:
         refused = np.flatnonzero(self._memory.to_host(self._refusals))
         if refused.size and self.refused is None:
             self.refused = self._first_batch + int(refused[0])
+            self.assumed = self._batches - self.refused
         self._first_batch = self._batches
         losses, predictions = map(self._memory.to_host, (self._losses, self._predictions))
         self._look_at(losses[:count], predictions[:count])

@@ -187,6 +187,7 @@ def test_a_broken_sample_is_found_and_the_weights_are_those_from_before(broken, 
         with pytest.raises(FloatingPointError) as stop:
             model.fit(x, y, BATCH, epochs=2, shuffle=False, verbose=0)
         seen[backend] = str(stop.value), model.get_weights()
+        assert model.optimizer.iterations == broken // BATCH
     assert seen["cuda"][0] == seen["cpu"][0]
     assert f"sample {broken} of x" in seen["cuda"][0]
     for got, expected in zip(seen["cuda"][1], seen["cpu"][1], strict=True):

@@ -4,7 +4,6 @@ A port to another package would change this file and `_vec`.
 """
 
 import math
-from contextlib import contextmanager
 from numbers import Number
 
 import numpy as np
@@ -26,8 +25,6 @@ WARP = 32
 """Threads that run in step; what they read together should be neighbours in memory."""
 MOST_INDICES = 2**31
 """Elements that an array may have: indices within kernels are 32-bit numbers."""
-
-_stream = 0
 
 
 def empty(shape: tuple[int, ...], dtype) -> object:
@@ -86,7 +83,7 @@ def launch(kernel, blocks, threads, *arguments) -> None:
     """
     if 0 in (blocks if isinstance(blocks, tuple) else (blocks,)):
         return
-    kernel[blocks, threads, _stream](*map(_argument, arguments))
+    kernel[blocks, threads](*map(_argument, arguments))
 
 
 def _argument(value):
@@ -131,17 +128,6 @@ def one_number(value, dtype):
     launches be replayed with another value.
     """
     return np.dtype(dtype).type(value) if isinstance(value, Number) else value
-
-
-@contextmanager
-def on_stream(stream):
-    """Launch on another stream inside; a graph that is being captured is one."""
-    global _stream
-    before, _stream = _stream, stream
-    try:
-        yield
-    finally:
-        _stream = before
 
 
 def is_aligned(*arrays) -> bool:
