@@ -23,7 +23,6 @@ DISK_NEEDED_MB = 1000
 
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / "requirements.txt"
-CUDA_REQUIREMENTS = ROOT / "requirements-cuda.txt"
 CHAPTERS = ROOT / "chapters"
 FIRST_CHAPTER = "00_start_here.ipynb"
 
@@ -32,7 +31,13 @@ PROGRAMS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = PROGRAMS / ("python.exe" if os.name == "nt" else "python")
 # Written last, so that it is there only after a set-up that went all the way through.
 STAMP = VENV / "book-ready.txt"
-CUDA_STAMP = VENV / "cuda-ready.txt"
+
+# What some commands install besides, from requirements-NAME.txt, and what that downloads.
+EXTRAS = {
+    "cuda": "the GPU's compiler: 400 MB",
+    "site": "what builds the web site: 30 MB",
+    "browser": "what drives a browser: 50 MB",
+}
 
 # What a failed installation printed, and what that means to the person who ran it.
 KNOWN_FAILURES = (
@@ -79,6 +84,11 @@ def main(arguments=None):
     tester.add_argument(
         "--cuda", action="store_true", help="install the GPU's compiler first and test with it too"
     )
+    tester.add_argument(
+        "--browser",
+        action="store_true",
+        help="also open JupyterLab and the web site in Chromium or Chrome",
+    )
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
     commands.add_parser(
         "bench", add_help=False, help="measure convlib's speed, beside its peers' where they are"
@@ -94,7 +104,10 @@ def main(arguments=None):
             command = jupyterlab(options.no_browser, options.port)
         elif options.command == "test":
             if options.cuda:
-                add_cuda()
+                add_extra("cuda")
+            if options.browser:
+                add_extra("site")
+                add_extra("browser")
             # Side by side, since compiling keeps one core busy and training two.
             command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
         elif options.command == "bench":
@@ -133,7 +146,7 @@ def set_up():
     """Make ``.venv`` hold exactly what ``requirements.txt`` pins, unless it does already."""
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     wanted += " Python {}.{}\n".format(*sys.version_info)
-    if is_ready(wanted):
+    if is_ready(wanted, STAMP):
         return
 
     try:
@@ -165,20 +178,22 @@ def set_up():
     print("The book is set up.", flush=True)
 
 
-def add_cuda():
-    """Put what ``requirements-cuda.txt`` pins into ``.venv`` as well, unless it is there."""
-    wanted = hashlib.sha256(CUDA_REQUIREMENTS.read_bytes()).hexdigest()
-    if is_ready(wanted, CUDA_STAMP):
+def add_extra(name):
+    """Put what ``requirements-NAME.txt`` pins into ``.venv`` as well, unless it is there."""
+    requirements = ROOT / f"requirements-{name}.txt"
+    stamp = VENV / f"{name}-ready.txt"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if is_ready(wanted, stamp):
         return
-    print("Adding the GPU's compiler to .venv: 400 MB of downloads, this time only.", flush=True)
-    install_packages(CUDA_REQUIREMENTS)
-    CUDA_STAMP.write_text(wanted)
+    print(f"Adding {EXTRAS[name]} of downloads, this time only.", flush=True)
+    install_packages(requirements)
+    stamp.write_text(wanted)
 
 
-def is_ready(wanted, stamp=None):
-    """Tell whether ``.venv`` was set up for this stamp and its Python still runs."""
+def is_ready(wanted, stamp):
+    """Tell whether ``.venv`` was set up for what is wanted and its Python still runs."""
     try:
-        stamped = (stamp or STAMP).read_text() == wanted
+        stamped = stamp.read_text() == wanted
         return stamped and subprocess.run([PYTHON, "-c", ""]).returncode == 0
     except OSError:
         return False

@@ -170,11 +170,11 @@ def test_changed_pins_or_another_python_or_a_lost_one_ask_for_a_new_set_up(
     monkeypatch.setattr(book, "STAMP", ready.root / ".venv" / "book-ready.txt")
     monkeypatch.setattr(book, "PYTHON", ready.python)
     wanted = book.STAMP.read_text()
-    assert book.is_ready(wanted)
-    assert not book.is_ready(wanted.replace("Python 3", "Python 4"))
-    assert not book.is_ready("0" + wanted)
+    assert book.is_ready(wanted, book.STAMP)
+    assert not book.is_ready(wanted.replace("Python 3", "Python 4"), book.STAMP)
+    assert not book.is_ready("0" + wanted, book.STAMP)
     monkeypatch.setattr(book, "PYTHON", ready.python.with_name("gone"))
-    assert not book.is_ready(wanted)
+    assert not book.is_ready(wanted, book.STAMP)
 
 
 def test_unknown_arguments_of_read_are_refused(book, capsys):

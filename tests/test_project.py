@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+EXTRAS = ("book", "test", "cuda", "site", "browser")
+REQUIREMENTS = ["requirements.txt"] + [f"requirements-{name}.txt" for name in EXTRAS[2:]]
 INTEL_MAC = {"sys_platform": "darwin", "platform_machine": "x86_64"}
 WINDOWS = {"sys_platform": "win32", "os_name": "nt"}
 
@@ -63,14 +65,14 @@ def test_conda_and_pip_name_the_same_packages_with_the_same_bounds():
 
 
 def test_every_dependency_has_both_bounds():
-    for requirement in declared("book", "cuda", "test", "dev").values():
+    for requirement in declared(*EXTRAS, "dev").values():
         operators = {part.operator for part in requirement.specifier}
         assert operators == {">=", "<"}, f"{requirement}: expected >= and <"
 
 
 def test_every_dependency_is_pinned_within_its_bounds():
-    every_pin = pinned("requirements.txt", "requirements-cuda.txt")
-    for name, requirement in declared("book", "cuda", "test").items():
+    every_pin = pinned(*REQUIREMENTS)
+    for name, requirement in declared(*EXTRAS).items():
         pins = [pin for pin in every_pin if canonicalize_name(pin.name) == name]
         assert pins, f"requirements.txt lacks {name}: write it again as pyproject.toml says"
         for pin in pins:
@@ -79,13 +81,13 @@ def test_every_dependency_is_pinned_within_its_bounds():
 
 
 def test_requirements_are_exact_pins_and_nothing_else():
-    for pin in pinned("requirements.txt", "requirements-cuda.txt"):
+    for pin in pinned(*REQUIREMENTS):
         assert [part.operator for part in pin.specifier] == ["=="], f"{pin} is not a pin"
         assert pin.url is None and not pin.extras
     # One pin at most applies anywhere: here, and on the two systems with pins of their own.
     for changes in ({}, WINDOWS, INTEL_MAC):
         here = default_environment() | changes
-        pins = pinned("requirements.txt", "requirements-cuda.txt")
+        pins = pinned(*REQUIREMENTS)
         applied = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(here)]
         assert len(applied) == len(set(applied))
 
