@@ -1,4 +1,4 @@
-"""From a fresh clone to the running book: ``python3 book.py read``, ``test``, ``build``, ``bench``.
+"""From a fresh clone to the running book: ``python3 book.py read``, ``test``, ``build``, ``site``, …
 
 All of them first make ``.venv`` in this folder and install what ``requirements.txt`` pins, once;
 after that they start in seconds and need no network. Python 3.11 or newer is all they need.
@@ -90,6 +90,7 @@ def main(arguments=None):
         help="also open JupyterLab and the web site in Chromium or Chrome",
     )
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
+    commands.add_parser("site", add_help=False, help="build the book as a web site, in build/site")
     commands.add_parser(
         "bench", add_help=False, help="measure convlib's speed, beside its peers' where they are"
     )
@@ -110,6 +111,11 @@ def main(arguments=None):
                 add_extra("browser")
             # Side by side, since compiling keeps one core busy and training two.
             command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
+            if options.browser:
+                command.append("--browser")
+        elif options.command == "site":
+            add_extra("site")
+            command = ["website"] + passed_on
         elif options.command == "bench":
             command = ["benchmarks"] + passed_on
         else:
