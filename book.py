@@ -1,4 +1,4 @@
-"""From a fresh clone to the running book: ``python3 book.py read``, ``test``, ``build``, ``site``, …
+"""From a fresh clone to the running book: ``python3 book.py read``, ``test``, ``site`` and more.
 
 All of them first make ``.venv`` in this folder and install what ``requirements.txt`` pins, once;
 after that they start in seconds and need no network. Python 3.11 or newer is all they need.

@@ -10,14 +10,25 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--browser", action="store_true", help="run the tests that open pages in a browser"
+    )
+
+
 def pytest_configure():
     # Not through MPLBACKEND: the chapters' kernels would inherit that and draw nothing.
     matplotlib.use("agg")
 
 
-def pytest_collection_modifyitems(items):
-    """Skip the cells of chapters whose data set is not on this computer."""
+def pytest_collection_modifyitems(config, items):
+    """Skip chapters whose data set is not on this computer, and what needs a browser."""
+    with_browser = config.getoption("--browser")
+    browser_tests = config.rootpath / "tests" / "browser"
     for item in items:
+        if not with_browser and item.path.is_relative_to(browser_tests):
+            reason = "opens a browser: run python3 book.py test --browser"
+            item.add_marker(pytest.mark.skip(reason=reason))
         notebook = getattr(item.parent, "nb", None)
         if notebook is not None:
             needed = notebook.metadata.get("convlib", {}).get("needs")

@@ -142,6 +142,22 @@ def test_building_is_left_to_the_module_that_knows_how(ready):
     assert "convlib.notebook" in err, "the miniature clone has no such module"
 
 
+def test_the_site_and_the_tests_in_a_browser_get_what_they_need(ready):
+    (ready.root / "website.py").write_text(PRINTS_ITS_ARGUMENTS)
+    for name in ("site", "browser"):
+        write_wheel(ready.wheels, f"for_{name}")
+        (ready.root / f"requirements-{name}.txt").write_text(f"for_{name}==1.0\n")
+    status, out, err = ready.run("site")
+    assert status == 0, err
+    assert out.startswith("Adding what builds the web site")
+    assert f"\ncalled with in {ready.root}\n" in out
+    status, out, err = ready.run("test", "--browser", "-k", "site")
+    assert status == 0, err
+    assert out.startswith("Adding what drives a browser"), "that of the site is there already"
+    assert f" -k site --browser in {ready.root}\n" in out
+    assert ready.run("test", "--browser", PIP_FIND_LINKS="")[1].startswith("called with")
+
+
 def test_benchmarks_are_left_to_the_package_of_that_name_with_their_own_help(ready):
     (ready.root / "benchmarks.py").write_text(PRINTS_ITS_ARGUMENTS)
     status, out, err = ready.run("bench", "network", "--peers", "python", "--help")

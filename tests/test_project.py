@@ -170,7 +170,7 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     last_line = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
     command = last_line.removeprefix("exec ")
-    assert command == "python3 book.py test --cuda"
+    assert command == "python3 book.py test --cuda --browser"
     for wanted in (command, "    python3 book.py test  ", "python3 book.py read"):
         assert wanted in readme
 

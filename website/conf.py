@@ -20,12 +20,11 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-smartquotes = False  # the text says itself which quotes it wants
+smartquotes_action = "D"  # dashes only: the text says itself which quotes it wants
 default_role = "py:obj"  # what docstrings put between single backticks
 
 nb_execution_mode = "off"  # the chapters come with their outputs

@@ -151,7 +151,9 @@ def between(text: str, start: str, end: str) -> str:
 def toctree(caption: str, pages: list[str], depth: int = 1) -> str:
     """Return the lines by which pages come into the site's table of contents."""
     head = f"```{{toctree}}\n:hidden:\n:maxdepth: {depth}\n"
-    return head + (f":caption: {caption}\n" if caption else "") + "\n".join(["", *pages]) + "\n```\n"
+    return (
+        head + (f":caption: {caption}\n" if caption else "") + "\n".join(["", *pages]) + "\n```\n"
+    )
 
 
 def first_page() -> str:
@@ -186,7 +188,9 @@ def solutions_page() -> str:
     """Return the page that lists the solutions."""
     names = [path.stem for path in sorted((CHAPTERS / "solutions").glob("*.ipynb"))]
     links = [f"- [](../{name}.ipynb): [its solutions]({name}.ipynb)" for name in names]
-    intro = "# Solutions\n\nTry the exercises first: they check themselves, and say what is wrong.\n\n"
+    intro = (
+        "# Solutions\n\nTry the exercises first: they check themselves, and say what is wrong.\n\n"
+    )
     return intro + "\n".join(links) + "\n\n" + toctree("", names)
 
 
@@ -227,7 +231,7 @@ def api_page(title: str, modules: list[str]) -> str:
     for name in modules:
         if len(modules) > 1:
             parts.append(f"## convlib.{name}\n")
-        options = ":members:\n   :show-inheritance:\n"
+        options = ":members:\n"
         if name == "notebook":
             options += "   :imported-members:\n"
         parts.append(f"```{{eval-rst}}\n.. automodule:: convlib.{name}\n   {options}```\n")
