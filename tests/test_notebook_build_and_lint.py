@@ -344,7 +344,10 @@ def test_the_chapters_have_no_problems(path):
 PAGES = sorted(
     path
     for path in CHAPTERS.parent.rglob("*.md")
-    if not any(part.startswith(".") for part in path.relative_to(CHAPTERS.parent).parts)
+    # Hidden folders and what the web site is built from are no pages of the repository.
+    if not any(
+        part.startswith(".") or part == "build" for part in path.relative_to(CHAPTERS.parent).parts
+    )
 )
 
 

@@ -45,6 +45,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 html_copy_source = False
+html_show_copyright = False  # the README says under which licences the parts are
 html_show_search_summary = False  # it would be fetched, which a browser refuses to files on disk
 mathjax_path = "mathjax.js"
 

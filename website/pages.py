@@ -16,6 +16,7 @@ from string import Template
 import nbformat
 
 from benchmarks.readme import paragraph
+from convlib import notebook
 from convlib.notebook.markdown import outline, page_anchors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,11 +61,11 @@ def assemble(folder: Path) -> None:
         if path.suffix == ".md":
             target.write_text(linked(path.read_text("utf-8"), target, folder, listings), "utf-8")
             continue
-        notebook = nbformat.read(path, as_version=4)
-        for cell in notebook.cells:
+        chapter = nbformat.read(path, as_version=4)
+        for cell in chapter.cells:
             if cell.cell_type == "markdown":
                 cell.source = linked(cell.source, target, folder, listings)
-        nbformat.write(notebook, target)
+        nbformat.write(chapter, target)
     for listing in listings:
         write(folder / f"{listing}.md", source_page(ROOT / listing))
     shutil.copytree(CHAPTERS / "figures", folder / "chapters" / "figures")
@@ -173,7 +174,7 @@ def first_page() -> str:
         toctree("The library", ["api/index", "benchmarks/index"]),
         toctree("Afterwards", ["chapters/solutions/index"]),
     ]
-    template = Template((Path(__file__).parent / "index.md").read_text(encoding="utf-8"))
+    template = Template((Path(__file__).parent / "index.template").read_text(encoding="utf-8"))
     return template.substitute(
         introduction=between(readme, "# A companion to convolutional networks\n", "\n!["),
         picture="![" + between(readme, "\n![", "\nWith git"),
@@ -231,8 +232,11 @@ def api_page(title: str, modules: list[str]) -> str:
     for name in modules:
         if len(modules) > 1:
             parts.append(f"## convlib.{name}\n")
-        options = ":members:\n"
+        lines = [f".. automodule:: convlib.{name}", "   :members:"]
         if name == "notebook":
-            options += "   :imported-members:\n"
-        parts.append(f"```{{eval-rst}}\n.. automodule:: convlib.{name}\n   {options}```\n")
+            lines.append("   :imported-members:")
+            # Sphinx does not see by itself what is imported on first use.
+            late = [entry for entry in notebook.__all__ if entry not in vars(notebook)]
+            lines += ["", *(f".. autofunction:: convlib.{name}.{entry}" for entry in late)]
+        parts.append("\n".join(["```{eval-rst}", *lines, "```\n"]))
     return "\n".join(parts)

@@ -1,6 +1,7 @@
 """The web site as its readers get it: built anew, opened from the disk in a browser."""
 
 import hashlib
+import importlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
+import convlib
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
@@ -78,6 +81,15 @@ def test_everything_has_its_page(pages):
     assert [link for link in listed if link in order] == order
     for name in CHAPTERS:
         assert f"solutions/{name}.html" in pages[f"chapters/{name}.html"].links
+
+
+def test_every_public_function_and_class_has_its_entry_in_the_reference(pages):
+    entries = set().union(*(page.anchors for name, page in pages.items() if "api/" in name))
+    for name in (*convlib.__all__[1:], "notebook", "kernels.reference"):
+        module = importlib.import_module(f"convlib.{name}")
+        public = getattr(module, "__all__", ())
+        expected = {f"convlib.{name}.{one}" for one in public if callable(getattr(module, one))}
+        assert expected <= entries, expected - entries
 
 
 def test_links_lead_to_pages_and_headings_that_are_there(pages, site):
