@@ -19,7 +19,7 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.i
 LOOKED_AT = [
     "index",
     f"chapters/{CHAPTERS[0]}",
-    f"chapters/{CHAPTERS[4]}",
+    f"chapters/{CHAPTERS[10]}",
     f"chapters/{CHAPTERS[11]}",
     "chapters/glossary",
     "api/layers",
@@ -170,8 +170,10 @@ def test_page_is_complete_and_accessible_from_the_disk(name, tab, site):
     if tab.locator(".math").count():
         tab.wait_for_selector("mjx-container svg", state="attached")
     assert tab.troubles == []
-    sizes = tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert sizes[0] <= sizes[1], "the page is wider than the window"
+    # The theme hides what is too wide for the window and lets the text scroll instead.
+    sizes = "part => [part.scrollWidth, part.clientWidth]"
+    for width, there in tab.locator("html, .content").evaluate_all(f"all => all.map({sizes})"):
+        assert width <= there, "the page is wider than the window"
     violations = Axe().run(tab, options=RULES).response["violations"]
     assert not [(rule["id"], rule["nodes"][0]["html"]) for rule in violations]
 
