@@ -87,7 +87,7 @@ def main(arguments=None):
     tester.add_argument(
         "--browser",
         action="store_true",
-        help="also open JupyterLab and the web site in Chromium or Chrome",
+        help="also open the web site in Chromium or Chrome",
     )
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
     commands.add_parser("site", add_help=False, help="build the book as a web site, in build/site")
@@ -110,7 +110,8 @@ def main(arguments=None):
                 add_extra("site")
                 add_extra("browser")
             # Side by side, since compiling keeps one core busy and training two.
-            command = ["pytest", "--numprocesses=2", "--dist=loadfile"] + passed_on
+            command = ["pytest", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
+            command += passed_on
             if options.browser:
                 command.append("--browser")
         elif options.command == "site":

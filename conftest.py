@@ -9,6 +9,14 @@ from hypothesis import settings
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
+# The files that take minutes. They are run first, lest one of two processes ends up waiting.
+LONGEST = [
+    "test_cuda_in_the_simulator.py",
+    "test_contract.py",
+    "test_cuda_compilation.py",
+    "14_train_and_look_inside.ipynb",
+]
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -22,7 +30,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip chapters whose data set is not on this computer, and what needs a browser."""
+    """Run what is long first; skip what needs a browser or a data set that is not here."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     with_browser = config.getoption("--browser")
     browser_tests = config.rootpath / "tests" / "browser"
     for item in items:

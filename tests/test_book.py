@@ -122,7 +122,7 @@ def test_tests_run_in_the_repository_with_the_arguments_and_the_exit_status_of_p
     status, out, _ = ready.run("test", "-k", "pool", "tests/test_layers.py", "--fail")
     assert status == 3
     first = out.splitlines()[0]
-    assert first.startswith("called with --numprocesses=2 --dist=loadfile ")
+    assert first.startswith("called with --numprocesses=2 --dist=loadfile --no-loadscope-reorder ")
     assert first.endswith(f" -k pool tests/test_layers.py --fail in {ready.root}")
     assert "MPLBACKEND None" in out, "a back end of the caller's must not reach the chapters"
 
