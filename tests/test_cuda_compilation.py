@@ -104,8 +104,8 @@ def run_cases(operation, dtype, labels=(), **others):
 def _compiled(function, types):
     """Return a kernel as the compiler's intermediate code, from which any generation is linked.
 
-    The oldest generation's can be linked for all. Making it takes most of the time, and of 39
-    launches compared on sm_90 one differed from code made for that, by a register.
+    The oldest generation's can be linked for all: of 39 launches compared on sm_90 one differed
+    from code made for that, by a register.
     """
     code, _ = cuda.compile(
         function, numba.void(*types), device=False, cc=GENERATIONS[0], output="ltoir", abi="numba"
