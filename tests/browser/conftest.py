@@ -15,6 +15,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LIMIT = 120_000  # milliseconds: a machine may be slow, and busy with other tests
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,38 @@ def browser():
         started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def open_tab(browser):
+    """A function that opens an empty page, which keeps what goes wrong in it in ``troubles``.
+
+    That is: errors and warnings in the console, requests that fail or are refused, and requests to
+    any other place than those that may be asked.
+    """
+    contexts = []
+
+    def open_tab(may_ask, **settings):
+        context = browser.new_context(**settings)
+        context.set_default_timeout(LIMIT)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.troubles = []
+
+        def look_at(request):
+            if not request.url.startswith(may_ask):
+                tab.troubles.append(f"asked for {request.url}")
+
+        def hear(message):
+            if message.type in ("error", "warning"):
+                tab.troubles.append(message.text)
+
+        tab.on("request", look_at)
+        tab.on("requestfailed", lambda request: tab.troubles.append(f"failed: {request.url}"))
+        tab.on("console", hear)
+        tab.on("pageerror", lambda error: tab.troubles.append(str(error)))
+        return tab
+
+    yield open_tab
+    for context in contexts:
+        context.close()
