@@ -50,9 +50,10 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 .convlib-explorer .buttons, .convlib-explorer .examples {
   display: flex; flex-wrap: wrap; gap: 4px; width: 252px; max-width: 100%;
 }
+.convlib-explorer .buttons button { padding: 3px 7px; flex: 1 1 auto; }
 .convlib-explorer .examples button { padding: 1px; min-height: 0; min-width: 24px; width: 47px; }
 .convlib-explorer .examples canvas { width: 100%; }
-.convlib-explorer .answer { font-size: 20px; font-weight: 600; }
+.convlib-explorer .answer { font-size: 17px; font-weight: 600; }
 .convlib-explorer .probabilities { list-style: none; display: grid; gap: 2px; }
 .convlib-explorer .probabilities li {
   display: grid; grid-template-columns: 2.2em 1fr 4.2em; gap: 6px; align-items: center;
@@ -68,7 +69,7 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
   display: grid; gap: 14px; align-content: start; min-width: 0; position: relative;
 }
 .convlib-explorer .layer { display: grid; gap: 5px; min-width: 0; }
-.convlib-explorer .maps { display: flex; flex-wrap: wrap; gap: 5px; padding: 3px; }
+.convlib-explorer .maps { display: flex; flex-wrap: wrap; gap: 4px; padding: 3px; }
 .convlib-explorer .map {
   position: relative; padding: 0; min-height: 0; min-width: 0; border: 0; border-radius: 0;
   width: var(--side); background: none; cursor: crosshair; flex: none;
@@ -85,46 +86,52 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 .convlib-explorer .box[hidden] { display: none; }
 .convlib-explorer .framed { position: relative; width: fit-content; max-width: 100%; }
 .convlib-explorer .vector { max-width: 100%; cursor: crosshair; }
+.convlib-explorer h4 .quiet { font-weight: 400; }
+.convlib-explorer .legend { white-space: nowrap; margin-left: 8px; }
 .convlib-explorer .scale { display: inline-block; width: 60px; height: 9px; margin: 0 5px; }
 .convlib-explorer .detail {
-  display: grid; gap: 12px; align-content: start; min-width: 0; border-top: 2px solid var(--line);
+  display: grid; grid-auto-rows: max-content; gap: 12px; min-width: 0; border-top: 2px solid var(--line);
   padding-top: 10px; background: var(--page);
 }
-.convlib-explorer .value, .convlib-explorer .of-map { display: grid; gap: 8px; min-width: 0; }
-.convlib-explorer .value { align-content: start; min-height: 260px; }
-.convlib-explorer .of-map { align-content: start; }
+.convlib-explorer :is(.of-value, .terms, .of-map) { display: grid; gap: 8px; min-width: 0; align-content: start; }
+.convlib-explorer .of-value { min-height: 290px; } /* the rest stays where it is */
 .convlib-explorer .row { display: flex; flex-wrap: wrap; gap: 6px 8px; align-items: center; }
 .convlib-explorer .inputs button { font-size: 12px; padding: 0 6px; min-height: 24px; }
 .convlib-explorer [aria-pressed="true"]:not(.map) {
   background: var(--accent); color: var(--page); border-color: var(--accent);
 }
 .convlib-explorer figcaption { font-size: 12px; color: var(--quiet); }
-.convlib-explorer .enlarged { width: 112px; cursor: crosshair; border: 1px solid var(--line); }
+.convlib-explorer .enlarged { width: 140px; cursor: crosshair; border: 1px solid var(--line); }
 .convlib-explorer .grid canvas { width: 84px; border: 1px solid var(--line); }
 .convlib-explorer .grid table { border-collapse: collapse; }
 .convlib-explorer .grid td {
-  width: 34px; min-width: 34px; height: 30px; padding: 0; text-align: center;
+  width: 31px; min-width: 31px; height: 28px; padding: 0; text-align: center;
   border: 1px solid #8a8a8a; font: 11px/1 system-ui, sans-serif;
   font-variant-numeric: tabular-nums;
 }
 .convlib-explorer .grid td.outside { background: none; border-style: dashed; color: var(--quiet); }
 .convlib-explorer .grid td.winner { outline: 3px solid var(--mark); outline-offset: -2px; }
-.convlib-explorer .sign { font-size: 17px; padding-top: 16px; }
+.convlib-explorer .equation { gap: 6px 4px; }
+.convlib-explorer .sign { font-size: 16px; padding-top: 16px; }
 .convlib-explorer .sum { font-variant-numeric: tabular-nums; }
 .convlib-explorer .filter { max-width: 100%; }
 .convlib-explorer .responses { display: flex; flex-wrap: wrap; gap: 6px; }
 .convlib-explorer .responses .pair { display: flex; gap: 2px; }
 .convlib-explorer .responses canvas { width: 36px; height: 36px; object-fit: contain; }
+@container (max-width: 619px) {
+  .convlib-explorer .maps { flex-wrap: nowrap; overflow-x: auto; }
+}
 @container (min-width: 620px) {
   .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr); }
-  .convlib-explorer .layers { max-height: 660px; overflow-y: auto; padding-right: 4px; }
+  .convlib-explorer .layers { max-height: 780px; overflow-y: auto; padding-right: 4px; }
   .convlib-explorer .detail { grid-column: 1 / -1; grid-template-columns: 1fr 1fr; gap: 24px; }
 }
 @container (min-width: 1080px) {
-  .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr) 390px; }
+  .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr) 366px; }
+  .convlib-explorer .layers { max-height: 860px; }
   .convlib-explorer .detail {
-    grid-column: 3; grid-template-columns: 1fr; border-top: 0; padding-top: 0;
-    max-height: 660px; overflow-y: auto;
+    grid-column: 3; grid-template-columns: 1fr; border-top: 0; padding: 0 4px 4px;
+    max-height: 860px; overflow-y: auto;
   }
 }
 `;
@@ -171,14 +178,16 @@ function paint(context, height, width, valueAt, scale) {
   context.putImageData(picture, 0, 0);
 }
 
-const written = (value) => {
+// A number as text, with fewer digits after the point the larger it is; zero is written shortly.
+const written = (value, digits = 3) => {
+  if (value === 0) return "0";
   if (!Number.isFinite(value)) return String(value).replace("-", "−");
   const size = Math.abs(value);
-  const text = size !== 0 && size < 0.005 ? value.toExponential(0) : value.toFixed(
-    size < 10 ? 2 : size < 1000 ? 1 : 0);
-  return text.replaceAll("-", "−");
+  const text = size >= 1e5 ? size.toExponential(1)
+    : size.toFixed(Math.max(0, digits - (size >= 10) - (size >= 100) - (size >= 1000)));
+  return (value < 0 && Number(text) ? "−" : "") + text;
 };
-const withSign = (value) => (value >= 0 ? "+" : "") + written(value);
+const withSign = (value) => (value >= 0 ? "+" : "") + written(value, 2);
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 const times = (sizes) => sizes.join("×");
 
@@ -412,6 +421,7 @@ export function mount(el, network, numbers) {
   const isAnswer = product(layers.at(-1).output_shape) === classes && classes <= SMALL_VECTOR;
   const isProbability = layers.at(-1).activation?.kind === "softmax";
   const answer = element(entry, "p", { class: "answer" });
+  const MOST = isProbability ? "Most probable" : "Largest";
   const bars = isAnswer && Array.from({ length: classes });
   if (isAnswer) {
     const list = element(entry, "ol", {
@@ -438,27 +448,29 @@ export function mount(el, network, numbers) {
     });
     const isEmpty = image.every((value) => value === 0);
     answer.dataset.class = best;
-    answer.textContent = isEmpty ? "Draw a digit" : isProbability
-      ? `${best} (${percent(values[best])})` : `${best} (${written(values[best])})`;
-    say(isEmpty ? "The pad is empty" : `Most probable: ${answer.textContent}`);
+    answer.textContent = isEmpty ? "Draw a digit"
+      : `${MOST}: ${best} (${(isProbability ? percent : written)(values[best])})`;
+    say(isEmpty ? "The pad is empty" : answer.textContent);
   }
 
   // --- the layers ---
 
   const stack = element(room, "section", { class: "layers", "aria-label": "Layers", tabindex: 0 });
+  element(stack, "p", { class: "quiet" },
+    "Point at a value to see how it comes about; click to hold it, and to see its map's filter.");
   const views = layers.map((layer, index) => {
     const [rows, columns, count] = layer.output_shape;
     const section = element(stack, "section", {
       class: "layer", "data-layer": layer.name, "aria-label": `Layer ${layer.name}`,
     });
     const title = element(section, "h4", {}, layer.name);
-    element(title, "span", { class: "quiet", style: "font-weight: 400" }, ` ${titleOf(layer)} `);
+    element(title, "span", { class: "quiet" }, ` ${titleOf(layer)} `);
     if (layer.kind === "identity" && !layer.activation && product(layer.input_shape) ===
         product(layer.output_shape) && count === layer.input_shape[2]) {
-      element(section, "p", { class: "quiet" }, "hands everything on as it is");
+      element(section, "p", { class: "quiet" }, "hands on everything as it is, once trained");
       return null;
     }
-    const legend = element(title, "span", { class: "quiet", style: "font-weight: 400" });
+    const legend = element(title, "span", { class: "quiet legend" });
     return rows * columns === 1 ? vectorView(section, layer, index, legend)
       : mapsView(section, layer, index, legend);
   });
@@ -474,7 +486,7 @@ export function mount(el, network, numbers) {
     const [rows, columns, count] = layer.output_shape;
     const grid = element(section, "div", {
       class: "maps", role: "group", "aria-label": `Maps of ${layer.name}`,
-      style: `--side: ${Math.max(rows, columns) > 8 ? 44 : 30}px`,
+      style: `--side: ${Math.max(rows, columns) > 8 ? 36 : 24}px`,
     });
     const maps = Array.from({ length: count }, (_, map) => {
       const button = element(grid, "button", {
@@ -632,7 +644,7 @@ export function mount(el, network, numbers) {
   const detail = element(room, "section", {
     class: "detail", "aria-label": "How this value comes about", tabindex: 0,
   });
-  const ofValue = element(detail, "div", { class: "value" });
+  const ofValue = element(detail, "div", { class: "of-value" });
   const heading = element(ofValue, "h3");
   const around = element(ofValue, "div", { class: "row" });
   const enlargedFrame = element(around, "div", { class: "framed" });
@@ -642,7 +654,7 @@ export function mount(el, network, numbers) {
   });
   const enlargedBox = element(enlargedFrame, "span", { class: "box" });
   const about = element(around, "p", { class: "quiet", style: "flex: 1 1 130px" });
-  const terms = element(ofValue, "div", { class: "value", style: "min-height: 0" });
+  const terms = element(ofValue, "div", { class: "terms" });
   const ofMap = element(detail, "div", { class: "of-map" });
 
   const cellOfEnlarged = (event) => {
@@ -672,9 +684,10 @@ export function mount(el, network, numbers) {
   };
 
   // Numbers under a window: written out if they are few, as a picture otherwise.
-  function grid(parent, name, [rows, columns], values, scale, { inside = null, winner = -1 } = {}) {
+  function grid(parent, name, [rows, columns], values, scale, options = {}) {
+    const { inside = null, winner = -1, caption = name } = options;
     const figure = element(parent, "figure", { class: "grid" });
-    element(figure, "figcaption", {}, name);
+    element(figure, "figcaption", {}, caption);
     if (rows * columns > LARGEST_TABLE) {
       const picture = canvas(figure, rows, columns, {
         class: name, role: "img", "aria-label": `${name}, ${rows} by ${columns} values`,
@@ -687,7 +700,7 @@ export function mount(el, network, numbers) {
       const line = element(table, "tr");
       for (let column = 0; column < columns; column++) {
         const i = row * columns + column;
-        const cell = element(line, "td", {}, written(values[i]));
+        const cell = element(line, "td", {}, written(values[i], 2));
         if (inside && !inside[i]) cell.className = "outside";
         else {
           const pixel = colourOf(values[i], scale), [r, g, b] = [0, 8, 16].map((bits) =>
@@ -779,9 +792,11 @@ export function mount(el, network, numbers) {
         element(list, "span", { class: "quiet" }, `${rest.length} others: ${withSign(sum)}`);
       }
     }
-    const line = element(terms, "div", { class: "row" });
+    const line = element(terms, "div", { class: "row equation" });
     const { window, inside } = found;
-    grid(line, "patch", window, found.patch[shown], before, { inside, winner: found.winner ?? -1 });
+    grid(line, "patch", window, found.patch[shown], before, { inside, winner: found.winner ?? -1,
+      caption: found.inputs.length > 1 && product(window) > 1
+        ? `patch of map ${found.inputs[shown]}` : "patch" });
     if (found.products) {
       const all = (parts) => scaleFor(parts.flatMap((part) => [...part]), true);
       element(line, "span", { class: "sign" }, "×");
@@ -798,27 +813,26 @@ export function mount(el, network, numbers) {
     if (found.products) {
       const count = found.products.length * product(found.window);
       const bias = found.bias ?? 0, plain = found.sum - bias;
-      const sum = count === 1 ? `product ${written(plain)}`
-        : `sum of the ${count} products ${written(plain)}`;
-      return found.bias === null ? sum : `${sum}, bias ${withSign(bias)}: ${written(found.sum)}`;
+      const sum = `${written(plain)} (${count === 1 ? "product" : `sum of ${count} products`})`;
+      const size = `${bias < 0 ? "−" : "+"} ${written(Math.abs(bias))} (bias)`;
+      return found.bias === null ? sum : `${sum} ${size} = ${written(found.sum)}`;
     }
-    if (layer.kind === "maximum") return `the largest of ${found.count}: ${written(found.sum)}`;
-    if (layer.kind === "average") return `the mean of ${found.count}: ${written(found.sum)}`;
+    if (layer.kind === "maximum") return `${written(found.sum)} (the largest of ${found.count})`;
+    if (layer.kind === "average") return `${written(found.sum)} (the mean of ${found.count})`;
     if (layer.kind === "normalization") {
       const { mean, scale, shift } = found;
       return `(${written(found.patch[0][0])} − mean ${written(mean)}) × scale ${written(scale)} ` +
         `+ shift ${written(shift)} = ${written(found.sum)}`;
     }
-    if (!found.inside[0]) return "outside of the image: 0";
-    return layer.activation ? `from the layer before: ${written(found.sum)}`
-      : `handed on as it is: ${written(found.sum)}`;
+    if (!found.inside[0]) return "0 (outside of the image)";
+    return `${written(found.sum)} (from the layer before)`;
   }
 
   function ending(layer, value) {
     if (!layer.activation) return "";
     const { kind } = layer.activation;
-    return kind === "softmax" ? `; its share after softmax over ${layer.output_shape[2]}: ` +
-      written(value) : `; after ${kind}: ${written(value)}`;
+    const over = kind === "softmax" ? ` over ${layer.output_shape[2]} values` : "";
+    return ` → ${kind}${over} → ${written(value)}`;
   }
 
   // --- one map: its filter, and what it answers to the examples ---
