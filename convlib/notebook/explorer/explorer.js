@@ -167,6 +167,7 @@ function scaleFor(values, isSigned) {
     const size = Math.abs(value);
     if (size > largest && size < Infinity) largest = size;
   }
+  largest ||= 1; // nothing but zeros
   return isSigned ? { colours: SIGNED, low: -largest, high: largest }
     : { colours: POSITIVE, low: 0, high: largest };
 }
@@ -187,7 +188,7 @@ const written = (value, digits = 3) => {
     : size.toFixed(Math.max(0, digits - (size >= 10) - (size >= 100) - (size >= 1000)));
   return (value < 0 && Number(text) ? "−" : "") + text;
 };
-const withSign = (value) => (value >= 0 ? "+" : "") + written(value, 2);
+const withSign = (value) => (value > 0 ? "+" : "") + written(value, 2);
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 const times = (sizes) => sizes.join("×");
 
@@ -479,7 +480,7 @@ export function mount(el, network, numbers) {
     legend.replaceChildren();
     const bar = canvas(null, 1, 64, { class: "scale", "aria-hidden": "true" });
     paint(bar.getContext("2d"), 1, 64, (i) => i, { colours, low: 0, high: 63 });
-    legend.append(written(low), bar, written(high));
+    legend.append(written(low, 2), bar, written(high, 2));
   }
 
   function mapsView(section, layer, index, legend) {
@@ -757,8 +758,9 @@ export function mount(el, network, numbers) {
     place(padBox, bounds);
     if (bounds) {
       const [high, wide] = [Math.round(bounds[2] * height), Math.round(bounds[3] * width)];
-      about.textContent = `It rests on ${times([high, wide])} pixels of the image, framed on the ` +
-        "pad, and on what is framed in the layers between.";
+      const size = high * wide === 1 ? "one pixel" : `${times([high, wide])} pixels`;
+      about.textContent = `It rests on ${size} of the image, framed on the pad` +
+        (index ? ", and on what is framed in the layers between." : ".");
     } else about.textContent = "It rests on no pixel of the image.";
     drawTerms(choice, found, value);
   }
@@ -930,8 +932,8 @@ export function mount(el, network, numbers) {
       drawAnswer();
       for (const view of views) view?.paint();
       if (!pinned) {
-        const first = layers.findIndex(({ kind }) => kind === "convolution");
-        pin(strongest(first < 0 ? layers.findIndex((_, k) => views[k]) : first));
+        const first = layers.findIndex(({ weights }) => weights.kernel);
+        pin(strongest(Math.max(0, first)));
       }
     }
     drawValue();

@@ -22,7 +22,7 @@ from convlib.models import Sequential
 from convlib.notebook.display import png_bytes, png_output, require_sentence, show_png
 from convlib.notebook.explorer.export import describe, script
 from convlib.notebook.figures import picture, probability_bars
-from convlib.notebook.style import POSITIVE, SIGNED, figure
+from convlib.notebook.style import POSITIVE, SIGNED
 from convlib.notebook.widgets import widget_view
 
 SENTENCE = (
@@ -31,7 +31,7 @@ SENTENCE = (
 )
 
 
-_ROWS, _CLASSES = 4, 20  # of the still picture
+_ROWS, _COLUMNS, _CLASSES = 4, 5, 20  # at most, in the still picture
 
 
 class Explorer(anywidget.AnyWidget):
@@ -105,7 +105,7 @@ class Explorer(anywidget.AnyWidget):
 
 
 def still(model: Sequential, image: np.ndarray) -> Figure:
-    """Draw an image, the strongest maps of the first layers that make maps, and the answer.
+    """Draw an image, the strongest maps of the first layers that make some, and the probabilities.
 
     Parameters
     ----------
@@ -114,28 +114,32 @@ def still(model: Sequential, image: np.ndarray) -> Figure:
     """
     outputs = [output[0] for output in model.layer_outputs(image[None].astype(np.float32))]
     makers = (layers.Conv2D, layers.DepthwiseConv2D, layers.MaxPooling2D, layers.AveragePooling2D)
-    named = [(layer.name, y) for layer, y in zip(model.layers, outputs, strict=True)
-             if isinstance(layer, makers)][:_ROWS]  # fmt: skip
-    fig = figure(7.2, 2.6)[0]
-    fig.clear()
-    grid = fig.add_gridspec(_ROWS, 13)
+    pairs = zip(model.layers, outputs, strict=True)
+    named = [(layer.name, maps) for layer, maps in pairs if isinstance(layer, makers)][:_ROWS]
+    answer = outputs[-1]
+    if answer.ndim > 1 or len(answer) > _CLASSES or abs(answer.sum() - 1) > 1e-3:
+        answer = None  # these are no probabilities
+    ratios = [4] + [6] * bool(named) + [3] * (answer is not None)
+    fig = Figure(figsize=(0.55 * sum(ratios), 2.8))
+    parts = iter(fig.subfigures(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
     ink = image if image.shape[-1] == 3 else image.mean(axis=-1)
-    picture(fig.add_subplot(grid[:, :4]), ink / (image.max() or 1), title="the image")
-    for row, (name, maps) in enumerate(named):
-        largest = float(np.abs(maps).max())
-        colours, low = (SIGNED, -largest) if maps.min() < 0 else (POSITIVE, 0.0)
-        strongest = np.argsort(-np.abs(maps).mean(axis=(0, 1)), kind="stable")[:5]
-        for column, channel in enumerate(strongest):
-            panel = fig.add_subplot(grid[row, 4 + column])
-            picture(panel, maps[..., channel], colours, vmin=low, vmax=largest or 1.0)
-            if column == 0:
-                panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
-    if outputs[-1].ndim == 1 and len(outputs[-1]) <= _CLASSES:
-        bars = fig.add_subplot(grid[:, 10:])
-        values = outputs[-1]
-        probability_bars(bars, values)
-        bars.set_xlim(min(0.0, values.min()), 1.3 * max(values.max(), 1e-6))
-        bars.set_title("the answer", loc="center", fontsize=8, pad=3)
+    picture(next(parts).subplots(), ink / (image.max() or 1), title="the image")
+    if named:
+        grid = next(parts).subplots(len(named), _COLUMNS, squeeze=False)
+        for row, (name, maps) in enumerate(named):
+            largest = float(np.abs(maps).max()) or 1.0
+            colours, low = (SIGNED, -largest) if maps.min() < 0 else (POSITIVE, 0.0)
+            strongest = np.argsort(-np.abs(maps).mean(axis=(0, 1)), kind="stable")[:_COLUMNS]
+            for panel in grid[row, len(strongest) :]:
+                panel.set_axis_off()
+            for panel, channel in zip(grid[row], strongest, strict=False):
+                picture(panel, maps[..., channel], colours, vmin=low, vmax=largest)
+            grid[row, 0].set_title(name, fontsize=7, pad=2)
+    if answer is not None:
+        bars = next(parts).subplots()
+        probability_bars(bars, answer)
+        bars.set_xlim(0, 1.4)
+        bars.set_title("probability of each class", loc="center", fontsize=8, pad=3)
     return fig
 
 
