@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convlib.datasets._common import Arrays, DatasetError
+from convlib.datasets._common import Arrays, embedded
 
 TRAIN = 1347  # three quarters
 
@@ -55,14 +55,7 @@ def load_original() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _locate() -> Path:
-    package = Path(__file__).resolve().parent.parent
-    # In an installed convlib the data lie inside the package, in the repository beside it.
-    for folder in (package / "data", package.parent / "data"):
-        if (folder / _FILE).is_file():
-            return folder / _FILE
-    raise DatasetError(
-        f"{_FILE} is missing: expected in {package / 'data'} or {package.parent / 'data'}"
-    )
+    return embedded(_FILE)
 
 
 def _enlarge(small: np.ndarray) -> np.ndarray:

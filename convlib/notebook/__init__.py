@@ -6,6 +6,7 @@ Importing this package imports matplotlib; ``import convlib`` does not import th
 from convlib.notebook.animation import show_animation
 from convlib.notebook.display import png_bytes, show, source
 from convlib.notebook.style import BLUE, GREY, ORANGE, STYLE, figure
+from convlib.notebook.trained import trained_network
 
 __all__ = [
     "BLUE",
@@ -21,6 +22,7 @@ __all__ = [
     "show_digit_pad",
     "show_explorer",
     "source",
+    "trained_network",
 ]
 
 
