@@ -56,7 +56,15 @@ ENDING = [
     layers.Dense(3, activation="softmax"),
 ]
 FLAT = [layers.Flatten(input_shape=(6, 5, 1)), layers.Dense(4), layers.Softmax()]
-STACKS = {"small": SMALL, "varied": VARIED, "plain": PLAIN, "ending": ENDING, "flat": FLAT}
+CHANNELS = [layers.DepthwiseConv2D(2, input_shape=(4, 4, 3)), layers.Softmax(), layers.ReLU()]
+STACKS = {
+    "small": SMALL,
+    "varied": VARIED,
+    "plain": PLAIN,
+    "ending": ENDING,
+    "flat": FLAT,
+    "channels": CHANNELS,
+}
 EPSILON = np.finfo(np.float32).eps
 READ = """
 import fs from "node:fs";
@@ -115,7 +123,7 @@ def in_node(folder, model, program, image=None):
         pytest.skip("needs Node, which is not on this computer")
     if image is None:
         shape = model.input_shape[1:]
-        image = np.random.default_rng(1).random(shape, dtype=np.float32)
+        image = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
     outputs = [output[0] for output in model.layer_outputs(image[None])]
     export(model, folder)
     shutil.copy(HERE / "forward.js", folder)
@@ -368,10 +376,14 @@ def test_the_explorer_has_a_still_picture_and_a_sentence(stack):
 
 def test_the_still_picture_shows_image_maps_and_probabilities():
     image = np.random.default_rng(0).random((12, 12, 1))
-    parts = still(built(SMALL), image).subfigs
+    model = built(SMALL)
+    parts = still(model, image).subfigs
     assert [len(part.axes) for part in parts] == [1, 15, 1]
     maps = [panel for panel in parts[1].axes if panel.images]
     assert len(maps) == 4 + 4 + 5
+    first = model.layer_outputs(image[None].astype(np.float32))[0][0]
+    strongest = first[..., first.mean(axis=(0, 1)).argmax()]
+    assert np.array_equal(maps[0].images[0].get_array(), strongest)
     assert [len(part.axes) for part in still(built(PLAIN[:3]), np.ones((11, 12, 2))).subfigs][1]
     assert len(still(built(ENDING), np.zeros((9, 12, 3))).subfigs) == 3
 

@@ -29,8 +29,8 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 }
 .convlib-explorer * { box-sizing: border-box; }
 .convlib-explorer .room { display: grid; gap: 16px 24px; padding: 4px; }
-.convlib-explorer :is(h3, h4, p, figure, ol, table) { margin: 0; padding: 0; }
-.convlib-explorer :is(h3, h4) { font-size: 14px; font-weight: 600; line-height: 1.4; }
+.convlib-explorer :is(h3, p, figure, ol, table) { margin: 0; padding: 0; }
+.convlib-explorer h3 { font-size: 14px; font-weight: 600; line-height: 1.4; }
 .convlib-explorer .quiet { color: var(--quiet); font-size: 13px; }
 .convlib-explorer canvas { display: block; image-rendering: pixelated; }
 .convlib-explorer :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
@@ -86,7 +86,7 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 .convlib-explorer .box[hidden] { display: none; }
 .convlib-explorer .framed { position: relative; width: fit-content; max-width: 100%; }
 .convlib-explorer .vector { max-width: 100%; cursor: crosshair; }
-.convlib-explorer h4 .quiet { font-weight: 400; }
+.convlib-explorer h3 .quiet { font-weight: 400; }
 .convlib-explorer .legend { white-space: nowrap; margin-left: 8px; }
 .convlib-explorer .scale { display: inline-block; width: 60px; height: 9px; margin: 0 5px; }
 .convlib-explorer .detail {
@@ -464,7 +464,7 @@ export function mount(el, network, numbers) {
     const section = element(stack, "section", {
       class: "layer", "data-layer": layer.name, "aria-label": `Layer ${layer.name}`,
     });
-    const title = element(section, "h4", {}, layer.name);
+    const title = element(section, "h3", {}, layer.name);
     element(title, "span", { class: "quiet" }, ` ${titleOf(layer)} `);
     if (layer.kind === "identity" && !layer.activation && product(layer.input_shape) ===
         product(layer.output_shape) && count === layer.input_shape[2]) {
