@@ -56,7 +56,12 @@ ENDING = [
     layers.Dense(3, activation="softmax"),
 ]
 FLAT = [layers.Flatten(input_shape=(6, 5, 1)), layers.Dense(4), layers.Softmax()]
-CHANNELS = [layers.DepthwiseConv2D(2, input_shape=(4, 4, 3)), layers.Softmax(), layers.ReLU()]
+CHANNELS = [
+    layers.MaxPooling2D(2, input_shape=(8, 8, 3)),
+    layers.DepthwiseConv2D(2),
+    layers.Softmax(),
+    layers.ReLU(),
+]
 STACKS = {
     "small": SMALL,
     "varied": VARIED,
