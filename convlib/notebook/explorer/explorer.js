@@ -8,7 +8,7 @@ import { checked, explain, layerForward, outputsOf, product, restsOn, stored } f
 const SHOWN_INPUTS = 8; // of the many input maps of a value, those with the largest part in it
 const LARGEST_TABLE = 25; // places of a window up to which its numbers are written out
 const SMALL_VECTOR = 64;
-const NARROW = 620; // pixels of width below which each layer is one row that scrolls sideways
+const NARROW = 1240; // pixels of width below which each layer is one row that scrolls sideways
 
 const STYLE = `
 .convlib-explorer {
@@ -123,15 +123,15 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 .convlib-explorer .responses canvas { width: 36px; height: 36px; object-fit: contain; }
 @container (min-width: 620px) {
   .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr); }
-  .convlib-explorer .layers { max-height: 780px; overflow-y: auto; padding-right: 4px; }
-  .convlib-explorer .detail { grid-column: 1 / -1; grid-template-columns: 1fr 1fr; gap: 24px; }
+  .convlib-explorer .entry { grid-row: 1 / span 2; }
+  .convlib-explorer .layers { max-height: 640px; overflow-y: auto; }
 }
-@container (min-width: 1080px) {
+@container (min-width: 1020px) {
   .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr) 366px; }
+  .convlib-explorer .entry { grid-row: auto; }
   .convlib-explorer .layers { max-height: 860px; }
   .convlib-explorer .detail {
-    grid-column: 3; grid-template-columns: 1fr; border-top: 0; padding: 0 4px 4px;
-    max-height: 860px; overflow-y: auto;
+    border-top: 0; padding: 0 4px 4px; max-height: 860px; overflow-y: auto;
   }
 }
 `;
@@ -216,7 +216,9 @@ function isSigned(network, index) {
 function titleOf(layer) {
   const parts = [layer.class];
   if (layer.window) parts.push(times(layer.window));
-  if (layer.strides?.some((step) => step > 1)) parts.push(`strides ${times(layer.strides)}`);
+  const isUsual = layer.kind === "convolution" ? layer.strides.every((step) => step === 1)
+    : String(layer.strides) === String(layer.window);
+  if (!isUsual) parts.push(`strides ${times(layer.strides)}`);
   if (layer.dilation?.some((gap) => gap > 1)) parts.push(`dilation ${times(layer.dilation)}`);
   if (layer.activation && layer.activation.kind !== layer.class.toLowerCase()) {
     parts.push(layer.activation.kind);
