@@ -191,6 +191,30 @@ def test_a_click_shows_filter_and_gallery_and_keys_go_on_from_there(page, model)
     frame(page)
     after = int(page.locator(".detail").get_attribute("data-column"))
     assert abs(after - before) == 1
+    heading = page.locator(".detail h3").first.text_content()
+    page.wait_for_function(
+        "said => document.querySelector('[role=status]').textContent === said", arg=heading
+    )
+
+
+def test_maps_are_painted_where_their_buttons_are(page, model):
+    outputs = model.layer_outputs(DIGITS[:1])[0][0]
+    brightness = """layer => {
+      const sheet = layer.querySelector(".maps canvas"), context = sheet.getContext("2d");
+      const zoom = sheet.width / sheet.getBoundingClientRect().width;
+      return [...layer.querySelectorAll(".map")].map((button) => {
+        const place = ["offsetLeft", "offsetTop", "offsetWidth", "offsetHeight"];
+        const { data } = context.getImageData(...place.map((name) =>
+          Math.round(button[name] * zoom)));
+        return Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] + data[4 * i + 1]);
+      });
+    }"""
+    painted = page.locator(".layer[data-layer=conv2d_1]").evaluate(brightness)
+    assert len(painted) == outputs.shape[-1]
+    for map_number, found in enumerate(painted):
+        # The larger a value, the brighter, but for one of the 255 steps where two hardly differ.
+        order = np.argsort(outputs[..., map_number].ravel(), kind="stable")
+        assert np.all(np.diff(np.array(found)[order]) >= -4) and max(found) > min(found) + 20
 
 
 def test_a_value_of_a_vector_is_chosen_by_keys(page):

@@ -311,9 +311,12 @@ export function mount(el, network, numbers) {
 
   let image = gallery ? exampleAt(0) : new Float32Array(product(shape));
   let outputs = [], scales = [], pinned = null, hovered = null, chosenInput = null;
-  let isStale = { image: true, choice: true, map: true }, frame = 0, saying = 0, alive = true;
+  let isStale = { image: true, map: true, pinned: false };
+  let frame = 0, saying = 0, alive = true;
 
-  const root = element(el, "div", { class: "convlib-explorer" });
+  const root = element(el, "div", {
+    class: "convlib-explorer", "data-lm-suppress-shortcuts": "true", // of JupyterLab
+  });
   element(root, "style", {}, STYLE);
   const room = element(root, "div", { class: "room" });
   const status = element(root, "p", { class: "hidden", role: "status" });
@@ -415,7 +418,6 @@ export function mount(el, network, numbers) {
     else if (event.key === "Delete" || event.key === "Backspace") clear();
     else return;
     event.preventDefault();
-    event.stopPropagation(); // the notebook has its own meaning for these keys
   };
 
   // --- what comes out: one bar per value of the last layer ---
@@ -548,7 +550,6 @@ export function mount(el, network, numbers) {
     grid.onkeydown = (event) => {
       if (!(event.key in DIRECTIONS)) return;
       event.preventDefault();
-      event.stopPropagation();
       const current = Number(mapOf(event).dataset.map);
       const [down, right] = DIRECTIONS[event.key];
       const next = current + down * perRow + right;
@@ -613,7 +614,6 @@ export function mount(el, network, numbers) {
     sheet.onkeydown = (event) => {
       if (!(event.key in DIRECTIONS)) return;
       event.preventDefault();
-      event.stopPropagation();
       const [down, right] = DIRECTIONS[event.key];
       const current = pinned.layer === index ? pinned.map : strongest(index).map;
       const next = pinned.layer === index ? current + down * columns + right : current;
@@ -651,7 +651,7 @@ export function mount(el, network, numbers) {
     if (same(hovered, choice)) return;
     hovered = choice;
     chosenInput = null;
-    refresh({ choice: true });
+    refresh();
   }
 
   function pin(choice) {
@@ -659,7 +659,7 @@ export function mount(el, network, numbers) {
     const isOtherMap = pinned?.layer !== choice.layer || pinned?.map !== choice.map;
     pinned = choice;
     hovered = chosenInput = null;
-    refresh({ choice: true, map: isOtherMap });
+    refresh({ pinned: true, map: isStale.map || isOtherMap });
   }
 
   // The largest value of a layer, or of one of its maps.
@@ -705,15 +705,11 @@ export function mount(el, network, numbers) {
   enlarged.onkeydown = (event) => {
     if (!(event.key in DIRECTIONS)) return;
     event.preventDefault();
-    event.stopPropagation();
     const [down, right] = DIRECTIONS[event.key];
     const [rows, columns] = layers[pinned.layer].output_shape;
     const row = pinned.row + down, column = pinned.column + right;
     if (row < 0 || row >= rows || column < 0 || column >= columns) return;
     pin({ ...pinned, row, column });
-    say(`Row ${row}, column ${column}: ` +
-      written(outputs[pinned.layer][(row * columns + column) * layers[pinned.layer]
-        .output_shape[2] + pinned.map]));
   };
 
   // Numbers under a window: written out if they are few, as a picture otherwise.
@@ -817,7 +813,7 @@ export function mount(el, network, numbers) {
         button.onclick = () => {
           if (hovered) pinned = hovered;
           chosenInput = found.inputs[i];
-          refresh({ choice: true });
+          refresh();
           requestAnimationFrame(() => terms.querySelector('[aria-pressed="true"]')?.focus());
         };
       }
@@ -965,16 +961,17 @@ export function mount(el, network, numbers) {
       for (const view of views) view?.paint();
       if (!pinned) {
         const first = layers.findIndex(({ weights }) => weights.kernel);
-        pin(strongest(Math.max(0, first)));
+        pinned = strongest(Math.max(0, first));
       }
     }
     drawValue();
+    if (isStale.pinned) say(heading.textContent);
     if (isStale.map) drawMap();
     if (isStale.image) {
       root.dataset.computeMs = (computed - start).toFixed(1);
       root.dataset.drawMs = (performance.now() - computed).toFixed(1);
     }
-    isStale = { image: false, choice: false, map: false };
+    isStale = { image: false, map: false, pinned: false };
     cancelAnimationFrame(frame);
     frame = 0;
   }
