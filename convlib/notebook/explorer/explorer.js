@@ -8,6 +8,7 @@ import { checked, explain, layerForward, outputsOf, product, restsOn, stored } f
 const SHOWN_INPUTS = 8; // of the many input maps of a value, those with the largest part in it
 const LARGEST_TABLE = 25; // places of a window up to which its numbers are written out
 const SMALL_VECTOR = 64;
+const NARROW = 1240; // pixels of width below which each layer is one row that scrolls sideways
 
 const STYLE = `
 .convlib-explorer {
@@ -29,8 +30,8 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 }
 .convlib-explorer * { box-sizing: border-box; }
 .convlib-explorer .room { display: grid; gap: 16px 24px; padding: 4px; }
-.convlib-explorer :is(h3, h4, p, figure, ol, table) { margin: 0; padding: 0; }
-.convlib-explorer :is(h3, h4) { font-size: 14px; font-weight: 600; line-height: 1.4; }
+.convlib-explorer :is(h3, p, figure, ol, table) { margin: 0; padding: 0; }
+.convlib-explorer h3 { font-size: 14px; font-weight: 600; line-height: 1.4; }
 .convlib-explorer .quiet { color: var(--quiet); font-size: 13px; }
 .convlib-explorer canvas { display: block; image-rendering: pixelated; }
 .convlib-explorer :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
@@ -69,12 +70,11 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
   display: grid; gap: 14px; align-content: start; min-width: 0; position: relative;
 }
 .convlib-explorer .layer { display: grid; gap: 5px; min-width: 0; }
-.convlib-explorer .maps { display: flex; flex-wrap: wrap; gap: 4px; padding: 3px; }
+.convlib-explorer .maps { padding: 3px; overflow-x: auto; }
 .convlib-explorer .map {
-  position: relative; padding: 0; min-height: 0; min-width: 0; border: 0; border-radius: 0;
-  width: var(--side); background: none; cursor: crosshair; flex: none;
+  position: absolute; padding: 0; min-height: 0; min-width: 0; border: 0; border-radius: 0;
+  background: none; cursor: crosshair;
 }
-.convlib-explorer .map canvas { width: 100%; pointer-events: none; }
 .convlib-explorer .map[aria-pressed="true"] { box-shadow: 0 0 0 2px var(--text); }
 .convlib-explorer .map[data-rests]::after, .convlib-explorer .box {
   content: ""; position: absolute; pointer-events: none; outline: 2px solid var(--mark);
@@ -84,16 +84,19 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 }
 .convlib-explorer .map[data-rests]::after { outline-width: 1.5px; box-shadow: none; }
 .convlib-explorer .box[hidden] { display: none; }
-.convlib-explorer .framed { position: relative; width: fit-content; max-width: 100%; }
+.convlib-explorer .framed { position: relative; width: fit-content; }
 .convlib-explorer .vector { max-width: 100%; cursor: crosshair; }
-.convlib-explorer h4 .quiet { font-weight: 400; }
+.convlib-explorer h3 .quiet { font-weight: 400; }
 .convlib-explorer .legend { white-space: nowrap; margin-left: 8px; }
 .convlib-explorer .scale { display: inline-block; width: 60px; height: 9px; margin: 0 5px; }
 .convlib-explorer .detail {
-  display: grid; grid-auto-rows: max-content; gap: 12px; min-width: 0; border-top: 2px solid var(--line);
+  display: grid; grid-auto-rows: max-content; gap: 12px; min-width: 0;
+  border-top: 2px solid var(--line);
   padding-top: 10px; background: var(--page);
 }
-.convlib-explorer :is(.of-value, .terms, .of-map) { display: grid; gap: 8px; min-width: 0; align-content: start; }
+.convlib-explorer :is(.of-value, .terms, .of-map) {
+  display: grid; gap: 8px; min-width: 0; align-content: start;
+}
 .convlib-explorer .of-value { min-height: 290px; } /* the rest stays where it is */
 .convlib-explorer .row { display: flex; flex-wrap: wrap; gap: 6px 8px; align-items: center; }
 .convlib-explorer .inputs button { font-size: 12px; padding: 0 6px; min-height: 24px; }
@@ -118,20 +121,17 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
 .convlib-explorer .responses { display: flex; flex-wrap: wrap; gap: 6px; }
 .convlib-explorer .responses .pair { display: flex; gap: 2px; }
 .convlib-explorer .responses canvas { width: 36px; height: 36px; object-fit: contain; }
-@container (max-width: 619px) {
-  .convlib-explorer .maps { flex-wrap: nowrap; overflow-x: auto; }
-}
 @container (min-width: 620px) {
   .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr); }
-  .convlib-explorer .layers { max-height: 780px; overflow-y: auto; padding-right: 4px; }
-  .convlib-explorer .detail { grid-column: 1 / -1; grid-template-columns: 1fr 1fr; gap: 24px; }
+  .convlib-explorer .entry { grid-row: 1 / span 2; }
+  .convlib-explorer .layers { max-height: 640px; overflow-y: auto; }
 }
-@container (min-width: 1080px) {
+@container (min-width: 1020px) {
   .convlib-explorer .room { grid-template-columns: 256px minmax(0, 1fr) 366px; }
+  .convlib-explorer .entry { grid-row: auto; }
   .convlib-explorer .layers { max-height: 860px; }
   .convlib-explorer .detail {
-    grid-column: 3; grid-template-columns: 1fr; border-top: 0; padding: 0 4px 4px;
-    max-height: 860px; overflow-y: auto;
+    border-top: 0; padding: 0 4px 4px; max-height: 860px; overflow-y: auto;
   }
 }
 `;
@@ -216,7 +216,9 @@ function isSigned(network, index) {
 function titleOf(layer) {
   const parts = [layer.class];
   if (layer.window) parts.push(times(layer.window));
-  if (layer.strides?.some((step) => step > 1)) parts.push(`strides ${times(layer.strides)}`);
+  const isUsual = layer.kind === "convolution" ? layer.strides.every((step) => step === 1)
+    : String(layer.strides) === String(layer.window);
+  if (!isUsual) parts.push(`strides ${times(layer.strides)}`);
   if (layer.dilation?.some((gap) => gap > 1)) parts.push(`dilation ${times(layer.dilation)}`);
   if (layer.activation && layer.activation.kind !== layer.class.toLowerCase()) {
     parts.push(layer.activation.kind);
@@ -309,9 +311,12 @@ export function mount(el, network, numbers) {
 
   let image = gallery ? exampleAt(0) : new Float32Array(product(shape));
   let outputs = [], scales = [], pinned = null, hovered = null, chosenInput = null;
-  let isStale = { image: true, choice: true, map: true }, frame = 0, saying = 0, alive = true;
+  let isStale = { image: true, map: true, pinned: false };
+  let frame = 0, saying = 0, alive = true;
 
-  const root = element(el, "div", { class: "convlib-explorer" });
+  const root = element(el, "div", {
+    class: "convlib-explorer", "data-lm-suppress-shortcuts": "true", // of JupyterLab
+  });
   element(root, "style", {}, STYLE);
   const room = element(root, "div", { class: "room" });
   const status = element(root, "p", { class: "hidden", role: "status" });
@@ -413,7 +418,6 @@ export function mount(el, network, numbers) {
     else if (event.key === "Delete" || event.key === "Backspace") clear();
     else return;
     event.preventDefault();
-    event.stopPropagation(); // the notebook has its own meaning for these keys
   };
 
   // --- what comes out: one bar per value of the last layer ---
@@ -464,38 +468,65 @@ export function mount(el, network, numbers) {
     const section = element(stack, "section", {
       class: "layer", "data-layer": layer.name, "aria-label": `Layer ${layer.name}`,
     });
-    const title = element(section, "h4", {}, layer.name);
+    const title = element(section, "h3", {}, layer.name);
     element(title, "span", { class: "quiet" }, ` ${titleOf(layer)} `);
     if (layer.kind === "identity" && !layer.activation && product(layer.input_shape) ===
         product(layer.output_shape) && count === layer.input_shape[2]) {
       element(section, "p", { class: "quiet" }, "hands on everything as it is, once trained");
       return null;
     }
-    const legend = element(title, "span", { class: "quiet legend" });
-    return rows * columns === 1 ? vectorView(section, layer, index, legend)
-      : mapsView(section, layer, index, legend);
+    const drawLegend = legendOf(element(title, "span", { class: "quiet legend" }), index);
+    return rows * columns === 1 ? vectorView(section, layer, index, drawLegend)
+      : mapsView(section, layer, index, drawLegend);
   });
 
-  function paintLegend(legend, { colours, low, high }) {
-    legend.replaceChildren();
-    const bar = canvas(null, 1, 64, { class: "scale", "aria-hidden": "true" });
+  function legendOf(parent, index) {
+    const { colours } = scaleFor([], isSigned(network, index));
+    const low = element(parent, "span");
+    const bar = canvas(parent, 1, 64, { class: "scale", "aria-hidden": "true" });
     paint(bar.getContext("2d"), 1, 64, (i) => i, { colours, low: 0, high: 63 });
-    legend.append(written(low, 2), bar, written(high, 2));
+    const high = element(parent, "span");
+    return (scale) => {
+      low.textContent = written(scale.low, 2);
+      high.textContent = written(scale.high, 2);
+    };
   }
 
-  function mapsView(section, layer, index, legend) {
-    const [rows, columns, count] = layer.output_shape;
+  // All maps of a layer are one canvas, as a browser is slow with hundreds of them; the buttons
+  // that lie on it have no picture of their own.
+  function mapsView(section, layer, index, drawLegend) {
+    const [rows, columns, count] = layer.output_shape, largest = Math.max(rows, columns);
+    const zoom = (largest > 8 ? 36 : largest > 4 ? 24 : 18) / largest, gap = Math.max(1, Math.round(4 / zoom));
     const grid = element(section, "div", {
       class: "maps", role: "group", "aria-label": `Maps of ${layer.name}`,
-      style: `--side: ${Math.max(rows, columns) > 8 ? 36 : 24}px`,
     });
-    const maps = Array.from({ length: count }, (_, map) => {
-      const button = element(grid, "button", {
-        type: "button", class: "map", "data-map": map, tabindex: map ? -1 : 0,
-        "aria-pressed": "false", "aria-label": `${layer.name}, map ${map}`,
+    const framed = element(grid, "div", { class: "framed" });
+    const sheet = canvas(framed, 1, 1, { "aria-hidden": "true" }), context = sheet.getContext("2d");
+    const maps = Array.from({ length: count }, (_, map) => element(framed, "button", {
+      type: "button", class: "map", "data-map": map, tabindex: map ? -1 : 0,
+      "aria-pressed": "false", "aria-label": `${layer.name}, map ${map}`,
+    }));
+    let perRow = 0, picture = null;
+    const placeOf = (map) => [
+      Math.floor(map / perRow) * (rows + gap), (map % perRow) * (columns + gap),
+    ];
+    function arrange() {
+      const room = root.clientWidth < NARROW ? Infinity : section.clientWidth - 6;
+      const fit = Math.floor((room / zoom + gap) / (columns + gap));
+      if (perRow === Math.max(1, Math.min(count, fit))) return false;
+      perRow = Math.max(1, Math.min(count, fit));
+      sheet.width = perRow * (columns + gap) - gap;
+      sheet.height = Math.ceil(count / perRow) * (rows + gap) - gap;
+      sheet.style.width = `${sheet.width * zoom}px`;
+      picture = context.createImageData(sheet.width, sheet.height);
+      maps.forEach((button, map) => {
+        const [top, left] = placeOf(map);
+        Object.entries({ top, left, height: rows, width: columns }).forEach(([name, value]) => {
+          button.style[name] = `${value * zoom}px`;
+        });
       });
-      return { button, context: canvas(button, rows, columns).getContext("2d") };
-    });
+      return true;
+    }
     const mapOf = (event) => event.target.closest?.(".map");
     const cellOf = (event, button) => {
       const box = button.getBoundingClientRect();
@@ -519,37 +550,39 @@ export function mount(el, network, numbers) {
     grid.onkeydown = (event) => {
       if (!(event.key in DIRECTIONS)) return;
       event.preventDefault();
-      event.stopPropagation();
       const current = Number(mapOf(event).dataset.map);
-      const tops = maps.map(({ button }) => button.offsetTop);
-      const perRow = tops.filter((top) => top === tops[0]).length;
       const [down, right] = DIRECTIONS[event.key];
       const next = current + down * perRow + right;
       if (next < 0 || next >= count) return;
-      maps[next].button.focus();
+      maps[next].focus();
       pin(strongest(index, next));
     };
     return {
-      section,
+      arrange,
       paint() {
-        const y = outputs[index], scale = scales[index];
-        const pixels = rows * columns;
-        const picture = maps[0].context.createImageData(columns, rows);
-        const target = new Uint32Array(picture.data.buffer);
-        maps.forEach(({ context }, map) => {
-          for (let i = 0; i < pixels; i++) target[i] = colourOf(y[i * count + map], scale);
-          context.putImageData(picture, 0, 0);
-        });
-        paintLegend(legend, scale);
+        if (!picture) arrange();
+        const y = outputs[index], scale = scales[index], target = new Uint32Array(
+          picture.data.buffer);
+        for (let map = 0; map < count; map++) {
+          const [top, left] = placeOf(map);
+          for (let row = 0; row < rows; row++) {
+            const from = row * columns * count + map, to = (top + row) * sheet.width + left;
+            for (let column = 0; column < columns; column++) {
+              target[to + column] = colourOf(y[from + column * count], scale);
+            }
+          }
+        }
+        context.putImageData(picture, 0, 0);
+        drawLegend(scale);
       },
       mark(marks) {
         const bounds = marks && boundsOf(marks.pixels, layer.output_shape);
         place(grid, bounds);
-        maps.forEach(({ button }, map) =>
+        maps.forEach((button, map) =>
           button.toggleAttribute("data-rests", Boolean(bounds && marks.channels[map])));
       },
       pin(map) {
-        maps.forEach(({ button }, i) => {
+        maps.forEach((button, i) => {
           button.setAttribute("aria-pressed", i === map);
           button.tabIndex = i === (map ?? 0) ? 0 : -1;
         });
@@ -557,7 +590,7 @@ export function mount(el, network, numbers) {
     };
   }
 
-  function vectorView(section, layer, index, legend) {
+  function vectorView(section, layer, index, drawLegend) {
     const count = layer.output_shape[2], columns = columnsFor(count);
     const rows = Math.ceil(count / columns), side = count <= SMALL_VECTOR ? 14 : 7;
     const framed = element(section, "div", { class: "framed" });
@@ -581,14 +614,13 @@ export function mount(el, network, numbers) {
     sheet.onkeydown = (event) => {
       if (!(event.key in DIRECTIONS)) return;
       event.preventDefault();
-      event.stopPropagation();
       const [down, right] = DIRECTIONS[event.key];
       const current = pinned.layer === index ? pinned.map : strongest(index).map;
       const next = pinned.layer === index ? current + down * columns + right : current;
       if (next >= 0 && next < count) pin(choice(next));
     };
     return {
-      section,
+      arrange: () => false,
       paint() {
         const y = outputs[index], scale = scales[index];
         context.clearRect(0, 0, columns, rows);
@@ -596,7 +628,7 @@ export function mount(el, network, numbers) {
         const target = new Uint32Array(picture.data.buffer);
         y.forEach((value, i) => { target[i] = colourOf(value, scale); });
         context.putImageData(picture, 0, 0);
-        paintLegend(legend, scale);
+        drawLegend(scale);
       },
       mark(marks) {
         const marked = marks ? marks.channels.reduce((sum, one) => sum + one, 0) : 0;
@@ -619,7 +651,7 @@ export function mount(el, network, numbers) {
     if (same(hovered, choice)) return;
     hovered = choice;
     chosenInput = null;
-    refresh({ choice: true });
+    refresh();
   }
 
   function pin(choice) {
@@ -627,7 +659,7 @@ export function mount(el, network, numbers) {
     const isOtherMap = pinned?.layer !== choice.layer || pinned?.map !== choice.map;
     pinned = choice;
     hovered = chosenInput = null;
-    refresh({ choice: true, map: isOtherMap });
+    refresh({ pinned: true, map: isStale.map || isOtherMap });
   }
 
   // The largest value of a layer, or of one of its maps.
@@ -673,15 +705,11 @@ export function mount(el, network, numbers) {
   enlarged.onkeydown = (event) => {
     if (!(event.key in DIRECTIONS)) return;
     event.preventDefault();
-    event.stopPropagation();
     const [down, right] = DIRECTIONS[event.key];
     const [rows, columns] = layers[pinned.layer].output_shape;
     const row = pinned.row + down, column = pinned.column + right;
     if (row < 0 || row >= rows || column < 0 || column >= columns) return;
     pin({ ...pinned, row, column });
-    say(`Row ${row}, column ${column}: ` +
-      written(outputs[pinned.layer][(row * columns + column) * layers[pinned.layer]
-        .output_shape[2] + pinned.map]));
   };
 
   // Numbers under a window: written out if they are few, as a picture otherwise.
@@ -785,7 +813,7 @@ export function mount(el, network, numbers) {
         button.onclick = () => {
           if (hovered) pinned = hovered;
           chosenInput = found.inputs[i];
-          refresh({ choice: true });
+          refresh();
           requestAnimationFrame(() => terms.querySelector('[aria-pressed="true"]')?.focus());
         };
       }
@@ -933,23 +961,29 @@ export function mount(el, network, numbers) {
       for (const view of views) view?.paint();
       if (!pinned) {
         const first = layers.findIndex(({ weights }) => weights.kernel);
-        pin(strongest(Math.max(0, first)));
+        pinned = strongest(Math.max(0, first));
       }
     }
     drawValue();
+    if (isStale.pinned) say(heading.textContent);
     if (isStale.map) drawMap();
     if (isStale.image) {
       root.dataset.computeMs = (computed - start).toFixed(1);
       root.dataset.drawMs = (performance.now() - computed).toFixed(1);
     }
-    isStale = { image: false, choice: false, map: false };
+    isStale = { image: false, map: false, pinned: false };
     cancelAnimationFrame(frame);
     frame = 0;
   }
   draw();
+  const observer = new ResizeObserver(() => {
+    for (const view of views) if (view?.arrange()) view.paint();
+  });
+  observer.observe(root);
 
   return () => {
     alive = false;
+    observer.disconnect();
     cancelAnimationFrame(frame);
     clearTimeout(saying);
     root.remove();

@@ -95,7 +95,7 @@ def describe(
         images = _examples(images, shape)
         labels = list(range(len(images))) if labels is None else [str(label) for label in labels]
         if len(labels) != len(images):
-            raise ValueError(f"there are {len(images)} examples but {len(labels)} labels")
+            raise ValueError(f"the gallery has {len(images)} images but {len(labels)} labels")
         description["gallery"] = {"images": stored(images), "labels": [str(x) for x in labels]}
     description["numbers"] = sum(run.size for run in runs)
     return description, np.concatenate(runs or [np.empty(0, "<f4")])
@@ -146,7 +146,8 @@ def _examples(images, shape) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     if images.shape[1:] != shape or not len(images):
-        raise ValueError(f"images must have shape (n, {', '.join(map(str, shape))})")
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"the gallery must have shape (n, {wanted}), got {images.shape}")
     return images
 
 

@@ -92,8 +92,6 @@ class Explorer(anywidget.AnyWidget):
         if gallery is None and shape == (28, 28, 1):
             gallery = strokes.draw(range(10), seed=1).astype(np.float32) / 255
         description, numbers = describe(model, gallery, labels)
-        if not description["layers"]:
-            raise ValueError("the model has no layer to show")
         if shape[-1] not in (1, 3):
             raise ValueError(f"the pad draws images of 1 or 3 channels; the model takes {shape}")
         example = np.zeros(shape) if gallery is None else np.asarray(gallery)[0].reshape(shape)
