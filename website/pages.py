@@ -1,25 +1,31 @@
 """The site's source folder: the chapters as they are, and pages made from what the project says.
 
 Nothing is written twice. The first page is put together from the README and chapter 0, the pages on
-speed from the results of the benchmarks, the reference from docstrings.
+speed from the results of the benchmarks, the reference from docstrings, the page to draw on from
+the notebooks' explorer and the network in ``data``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from string import Template
 
 import nbformat
+import numpy as np
 
 from benchmarks.readme import paragraph
 from convlib import notebook
+from convlib.datasets import strokes
+from convlib.notebook.explorer import describe, script
 from convlib.notebook.markdown import outline, page_anchors
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 CHAPTERS = ROOT / "chapters"
 
 API = {
@@ -77,6 +83,8 @@ def assemble(folder: Path) -> None:
     for title, modules in API.items():
         write(folder / "api" / f"{modules[0]}.md", api_page(title, modules))
     write(folder / "api" / "index.md", api_index())
+    write(folder / "explorer.html", explorer())
+    write(folder / "draw.md", drawing_page())
     write(folder / "index.md", first_page())
 
 
@@ -169,19 +177,46 @@ def first_page() -> str:
     chapters = [f"chapters/{path.stem}" for path in sorted(CHAPTERS.glob("[0-9][0-9]_*.ipynb"))]
     beside = ["notation", "glossary", "coverage", "teaching"]
     contents = [
+        toctree("Try it", ["draw"]),
         toctree("Chapters", chapters),
         toctree("Beside the chapters", [f"chapters/{name}" for name in beside]),
         toctree("The library", ["api/index", "benchmarks/index"]),
         toctree("Afterwards", ["chapters/solutions/index"]),
     ]
-    template = Template((Path(__file__).parent / "index.template").read_text(encoding="utf-8"))
-    return template.substitute(
+    return filled(
+        "index",
         introduction=between(readme, "# A companion to convolutional networks\n", "\n!["),
         picture="![" + between(readme, "\n![", "\nWith git"),
         ways=ways,
         chapters=between(readme, "## Read the book\n", "\n[Chapter 0]"),
         commands="    " + between(readme, "and nothing else:\n", "\nThe program"),
         contents="\n".join(contents),
+    )
+
+
+def filled(name: str, **parts: str) -> str:
+    """Return a template beside this file with its parts put in."""
+    return Template((HERE / f"{name}.template").read_text("utf-8")).substitute(parts)
+
+
+def drawing_page() -> str:
+    """Return the page to draw on, with what the network's datasheet says of it."""
+    sheet = (ROOT / "data" / "network.md").read_text(encoding="utf-8")
+    return filled(
+        "draw", network=between(sheet, "\n**How it was trained.**", "\n**Making it again.**")
+    )
+
+
+def explorer() -> str:
+    """Return the explorer with its network as a piece of a page that asks for no other file."""
+    gallery = strokes.draw(range(10), seed=1).astype(np.float32) / 255
+    description, numbers = describe(notebook.trained_network(), gallery)
+    return filled(
+        "explorer",
+        # As it stands it could end the element that it is in.
+        description=json.dumps(description).replace("<", r"\u003c"),
+        numbers=b64encode(numbers.astype("<f4").tobytes()).decode("ascii"),
+        script=script(),
     )
 
 

@@ -8,29 +8,38 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import explorer_actions as actions
 import nbformat
+import numpy as np
 import pytest
 
 import book
+from convlib.notebook import trained_network
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "01_image_kernels.ipynb"
+EXPLORER = "explorer.ipynb"
+SHOW_EXPLORER = """\
+from convlib.notebook import Explorer, trained_network
+Explorer(trained_network())"""
 SECONDS = 300  # for the server to start, and for a chapter to run
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\S+")
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 # Every cell that was started has ended: a star stands beside those that wait or run.
-HAS_RUN = f"""() => {{
-  const panel = document.querySelector("{PANEL}");
+HAS_RUN = """(panel) => {
   const prompts = [...panel.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
   return panel.querySelector(".jp-Notebook-ExecutionIndicator").dataset.status === "idle"
     && prompts.some((prompt) => /\\d/.test(prompt.textContent))
     && !prompts.some((prompt) => prompt.textContent.includes("*"));
-}}"""
+}"""
 
 
 @pytest.fixture(scope="module")
 def chapters(tmp_path_factory):
-    """A copy of the chapters; the one that is run has lost its outputs, lest old ones be seen."""
+    """A copy of the chapters, and a notebook with the explorer.
+
+    The chapter that is run has lost its outputs, lest old ones be seen.
+    """
     folder = tmp_path_factory.mktemp("book") / "chapters"
     shutil.copytree(ROOT / "chapters", folder)
     chapter = nbformat.read(folder / CHAPTER, as_version=4)
@@ -38,6 +47,9 @@ def chapters(tmp_path_factory):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(chapter, folder / CHAPTER)
+    cells = [nbformat.v4.new_code_cell(SHOW_EXPLORER)]
+    explorer = nbformat.v4.new_notebook(cells=cells, metadata=chapter.metadata)
+    nbformat.write(explorer, folder / EXPLORER)
     return folder
 
 
@@ -85,9 +97,10 @@ def tab(address, open_tab):
 def open_notebook(tab, name):
     """Open a notebook from the list of files; return its panel."""
     tab.locator(".jp-DirListing-item", has_text=name).dblclick()
-    tab.locator(f".lm-TabBar-tab.lm-mod-current[title*='{name}']").wait_for()
-    panel = tab.locator(PANEL)
+    label = tab.locator(f".lm-TabBar-tab.lm-mod-current[title*='{name}']")
+    panel = tab.locator(f"#{label.get_attribute('data-id')}:not(.lm-mod-hidden)")
     panel.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    panel.locator(".jp-Cell").first.click()  # menus are about what has the focus
     return panel
 
 
@@ -95,7 +108,7 @@ def run_all(tab, panel):
     """Run all cells as the menu does, and wait until the last has ended or one has failed."""
     tab.get_by_role("menuitem", name="Run", exact=True).click()
     tab.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
-    tab.wait_for_function(HAS_RUN, timeout=1000 * SECONDS)
+    tab.wait_for_function(HAS_RUN, arg=panel.element_handle(), timeout=1000 * SECONDS)
     complaints = panel.locator("[data-mime-type='application/vnd.jupyter.stderr']")
     assert complaints.all_text_contents() == [], "an error, or a warning"
     return panel
@@ -129,6 +142,43 @@ def test_a_slider_changes_its_picture(chapter, tab):
     box.locator(f"img:not([src='{address}'])").wait_for()
     assert box.locator(".widget-readout").first.text_content() != chosen
     assert picture.evaluate(read) != before
+
+
+@pytest.fixture(scope="module")
+def explorer_notebook(tab):
+    """A notebook with the explorer, run, with the list of files out of the way."""
+    panel = run_all(tab, open_notebook(tab, EXPLORER))
+    tab.keyboard.press("Control+B")
+    return panel
+
+
+@pytest.fixture(params=[390, 1400])
+def explorer(request, explorer_notebook, tab):
+    tab.set_viewport_size({"width": request.param, "height": 900})
+    explorer = explorer_notebook.locator(".convlib-explorer")
+    explorer.locator(".answer").wait_for()
+    return explorer
+
+
+def test_a_drawn_seven_is_read_as_a_seven(explorer):
+    actions.draw(explorer, actions.SEVEN)
+    assert actions.answer(explorer) == 7
+    expected = 100 * trained_network().predict(actions.image_on_pad(explorer), verbose=0)[0]
+    # The picture of the pad has 255 steps from paper to ink.
+    assert np.abs(actions.probabilities(explorer) - expected).max() < 2
+
+
+def test_the_keyboard_of_the_explorer_is_not_that_of_the_notebook(explorer, explorer_notebook):
+    actions.draw(explorer, actions.SEVEN)
+    before = actions.image_on_pad(explorer)
+    pad = explorer.locator(".pad canvas")
+    pad.press("ArrowDown")
+    actions.answer(explorer)
+    assert np.array_equal(actions.image_on_pad(explorer), np.roll(before, 1, axis=1))
+    pad.press("Delete")
+    actions.answer(explorer)
+    assert not actions.image_on_pad(explorer).any()
+    assert explorer_notebook.locator(".jp-CodeCell").count() == 1
 
 
 def test_nothing_went_wrong_behind_the_pages(chapter, tab):

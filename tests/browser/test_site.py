@@ -10,22 +10,57 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import explorer_actions as actions
+import numpy as np
 import pytest
 
 import convlib
+from convlib.datasets import strokes
+from convlib.notebook import trained_network
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 LOOKED_AT = [
     "index",
-    f"chapters/{CHAPTERS[0]}",
-    f"chapters/{CHAPTERS[10]}",
-    f"chapters/{CHAPTERS[11]}",
+    "draw",
+    *(f"chapters/{CHAPTERS[number]}" for number in (0, 1, 8, 11, 13)),
+    "chapters/coverage",
     "chapters/glossary",
+    f"chapters/solutions/{CHAPTERS[4]}",
     "api/layers",
     "benchmarks/index",
 ]
-RULES = {"preload": False, "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+WIDTHS = (390, 1400)  # a telephone's and a screen's, in pixels
+FROM_DISK = ("file:", "data:", "blob:")
+RULES = {
+    "preload": False,
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+}
+# What has the same tags and classes up to the top of the page has the same colours.
+LEAVE_ONE_OF_EACH_LOOK = """() => {
+  const seen = new Set(), again = [];
+  const walk = (element, above) => {
+    const look = `${above} ${element.tagName}.${element.className} ${element.style.cssText}`;
+    if (seen.has(look) && !element.childElementCount) again.push(element);
+    seen.add(look);
+    for (const child of element.children) walk(child, look);
+  };
+  walk(document.body, "");
+  for (const element of again) element.remove();
+  return seen.size;
+}"""
+# The scripts and numbers that stand in the page, used without its pad.
+COMPUTE = """async (image) => {
+  const text = (name) => document.getElementById(`explorer-${name}`).textContent;
+  const script = [...document.scripts].find((one) => one.type === "module").textContent;
+  const library = script.slice(0, script.lastIndexOf("mount("));
+  const place = URL.createObjectURL(new Blob([library], { type: "text/javascript" }));
+  const { outputsOf, numbersFrom } = await import(place);
+  const made = outputsOf(JSON.parse(text("network")), numbersFrom(text("numbers")),
+    Float32Array.from(image));
+  return made.map((values) => [...values]);
+}"""
 
 
 class Page(HTMLParser):
@@ -138,47 +173,46 @@ def test_headings_begin_at_the_first_level_and_leave_none_out(pages):
             assert below <= above + 1, f"{name}: {page.headings}"
 
 
-@pytest.fixture(scope="module", params=[(390, "light"), (1400, "dark")], ids=["narrow", "wide"])
-def tab(request, browser):
-    """A page of the browser, and what it complained about and asked for."""
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.troubles = []
-    page.on("pageerror", lambda error: page.troubles.append(str(error)))
-    page.on(
-        "console",
-        lambda said: said.type in ("error", "warning") and page.troubles.append(said.text),
-    )
-    page.on("requestfailed", lambda request: page.troubles.append(request.url))
-    page.on(
-        "request",
-        lambda request: (
-            request.url.startswith(("file:", "data:", "blob:")) or page.troubles.append(request.url)
-        ),
-    )
-    yield page
-    context.close()
+@pytest.fixture(scope="module")
+def tab(open_tab):
+    """A page of the browser that may read the disk and nothing else."""
+    return open_tab(FROM_DISK)
 
 
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_page_is_complete_and_accessible_from_the_disk(name, tab, site):
-    from axe_playwright_python.sync_playwright import Axe
-
     tab.troubles.clear()
     tab.goto((site / f"{name}.html").as_uri(), wait_until="load")
     if tab.locator(".math").count():
         tab.wait_for_selector("mjx-container svg", state="attached")
+    for width in WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 900})
+        # The theme hides what is too wide for the window and lets the text scroll instead.
+        sizes = "parts => parts.map(part => [part.scrollWidth, part.clientWidth])"
+        for needed, there in tab.locator("html, .content").evaluate_all(sizes):
+            assert needed <= there, f"the page is wider than the window of {width} pixels"
+        assert violations(tab, RULES | {"rules": {"color-contrast": {"enabled": False}}}) == []
+    # A page of listings has thousands of words in a few colours.
+    assert tab.evaluate(LEAVE_ONE_OF_EACH_LOOK) > 0
+    for width in WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            found = violations(tab, RULES | {"runOnly": ["color-contrast"]})
+            assert found == [], f"{width} pixels, {scheme}"
     assert tab.troubles == []
-    # The theme hides what is too wide for the window and lets the text scroll instead.
-    sizes = "part => [part.scrollWidth, part.clientWidth]"
-    for width, there in tab.locator("html, .content").evaluate_all(f"all => all.map({sizes})"):
-        assert width <= there, "the page is wider than the window"
-    violations = Axe().run(tab, options=RULES).response["violations"]
-    assert not [(rule["id"], rule["nodes"][0]["html"]) for rule in violations]
+
+
+def violations(tab, options):
+    """Return the rules of accessibility that a page breaks, each with a place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab, options=options).response["violations"]
+    return [(rule["id"], rule["nodes"][0]["html"]) for rule in found]
 
 
 def test_figures_stand_on_white_in_the_dark_too(tab, site):
+    tab.emulate_media(color_scheme="dark")
     tab.goto((site / "chapters" / f"{CHAPTERS[4]}.html").as_uri())
     ground = "getComputedStyle(document.querySelector('.cell_output img')).backgroundColor"
     assert tab.evaluate(ground) == "rgb(255, 255, 255)"
@@ -190,3 +224,99 @@ def test_the_search_finds_words_of_chapters_and_of_the_reference(tab, site):
     for part in ("chapters", "api"):
         tab.wait_for_selector(f"ul.search a[href*='{part}/']")
     assert tab.troubles == []
+
+
+@pytest.fixture(scope="module")
+def network():
+    return trained_network()
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def explorer(request, open_tab, site):
+    """The explorer on its page, opened from the disk."""
+    tab = open_tab(FROM_DISK, viewport={"width": request.param, "height": 900})
+    tab.goto((site / "draw.html").as_uri())
+    explorer = tab.locator(".convlib-explorer")
+    explorer.locator(".answer").wait_for()
+    yield explorer
+    assert tab.troubles == []
+
+
+def test_a_drawn_seven_is_read_as_a_seven(explorer):
+    actions.draw(explorer, actions.SEVEN)
+    assert actions.answer(explorer) == 7
+
+
+@pytest.mark.parametrize("explorer", WIDTHS[1:], indirect=True)
+def test_digits_that_a_mouse_draws_are_read(explorer):
+    read = []
+    for digit, way in enumerate(strokes.trace(range(10), seed=0)):
+        points = np.concatenate(way)[:, :2]
+        corner, size = points.min(axis=0), np.ptp(points, axis=0).max()
+        # Every fourth vertex: a hand is as quick.
+        ends = [np.concatenate([stroke[:-1:4, :2], stroke[-1:, :2]]) for stroke in way]
+        actions.draw(explorer, [0.2 + 0.6 * (end - corner) / size for end in ends])
+        read.append(actions.answer(explorer) == digit)
+    assert sum(read) >= 9, read
+
+
+@pytest.mark.parametrize("example", [3, 8])
+def test_the_page_computes_what_the_library_computes(explorer, network, example):
+    explorer.locator(f"[data-example='{example}']").first.click()
+    assert actions.answer(explorer) == example
+    image = strokes.draw(range(10), seed=1)[example].reshape(1, 28, 28, 1).astype(np.float32) / 255
+    assert np.abs(actions.image_on_pad(explorer) - image).max() < 1e-6
+    expected = 100 * network.predict(image, verbose=0)[0]
+    assert np.abs(actions.probabilities(explorer) - expected).max() < 0.051, "they have a decimal"
+
+
+def test_every_value_of_the_page_is_that_of_the_library(explorer, network):
+    """As the page computes it, from the numbers that are in the page."""
+    image = strokes.draw([5], seed=0).reshape(1, 28, 28, 1).astype(np.float32) / 255
+    computed = explorer.page.evaluate(COMPUTE, image.ravel().tolist())
+    outputs = network.layer_outputs(image)
+    assert len(computed) == len(outputs)
+    for got, wanted in zip(computed, outputs, strict=True):
+        error = np.abs(np.array(got) - wanted.ravel()).max()
+        # Both sum at most 577 float32 products, the page in double precision.
+        assert error <= 577 * np.finfo(np.float32).eps * max(1, np.abs(wanted).max())
+
+
+def test_the_keyboard_moves_and_clears_the_drawing(explorer):
+    actions.draw(explorer, actions.SEVEN)
+    assert actions.answer(explorer) == 7
+    before = actions.image_on_pad(explorer)
+    pad = explorer.locator(".pad canvas")
+    for key, (down, right) in {"ArrowRight": (0, 1), "ArrowDown": (1, 0)}.items():
+        pad.press(key)
+        actions.answer(explorer)
+        moved = np.roll(before, (down, right), axis=(1, 2))
+        assert np.array_equal(actions.image_on_pad(explorer), moved)
+        before = moved
+    pad.press("Delete")
+    actions.answer(explorer)
+    assert not actions.image_on_pad(explorer).any()
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_pointing_at_a_value_shows_its_products_and_their_sum(explorer, network, layer):
+    explorer.locator("[data-example='2']").first.click()
+    place = explorer.locator(f"[data-layer='{network.layers[layer].name}'] .map").nth(3)
+    place.hover()
+    actions.answer(explorer)
+    detail = explorer.locator(".detail")
+    row, column, channel = (
+        int(detail.get_attribute(f"data-{n}")) for n in ("row", "column", "map")
+    )
+    assert channel == 3
+    image = actions.image_on_pad(explorer)
+    value = network.layer_outputs(image)[layer][0, row, column, channel]
+    patch, kernel, products = (actions.table(explorer, n) for n in ("patch", "kernel", "products"))
+    total, bias, before, after = actions.sum_and_bias(explorer)
+    assert len(patch) == 9
+    assert np.abs(patch * kernel - products).max() < 0.02, "they have two decimals"
+    if layer == 0:
+        assert abs(products.sum() - total) < 9 * 0.005 + 0.0005
+    assert abs(total + bias - before) < 0.002
+    assert after == pytest.approx(max(before, 0), abs=0.001)
+    assert after == pytest.approx(value, abs=0.001)
