@@ -314,9 +314,10 @@ export function mount(el, network, numbers) {
   let isStale = { image: true, map: true, pinned: false };
   let frame = 0, saying = 0, alive = true;
 
-  const root = element(el, "div", {
-    class: "convlib-explorer", "data-lm-suppress-shortcuts": "true", // of JupyterLab
-  });
+  const root = element(el, "div", { class: "convlib-explorer" });
+  root.onkeydown = (event) => { // a notebook has its own meaning for letters, arrows and Enter
+    if (!(event.ctrlKey || event.metaKey || event.altKey)) event.stopPropagation();
+  };
   element(root, "style", {}, STYLE);
   const room = element(root, "div", { class: "room" });
   const status = element(root, "p", { class: "hidden", role: "status" });
