@@ -148,7 +148,7 @@ def test_keys_move_and_clear_the_drawing(page, model):
 
 
 def test_keys_do_not_reach_the_notebook_around_it_but_shortcuts_do(page):
-    page.evaluate("heard = []; document.onkeydown = (event) => heard.push(event.key)")
+    page.evaluate("() => { heard = []; document.onkeydown = ({ key }) => heard.push(key); }")
     page.get_by_role("application", name="Pad, 28 by 28 pixels").focus()
     for key in ("a", "ArrowDown", "Control+z"):
         page.keyboard.press(key)

@@ -216,9 +216,11 @@ function isSigned(network, index) {
 function titleOf(layer) {
   const parts = [layer.class];
   if (layer.window) parts.push(times(layer.window));
-  const isUsual = layer.kind === "convolution" ? layer.strides.every((step) => step === 1)
-    : String(layer.strides) === String(layer.window);
-  if (!isUsual) parts.push(`strides ${times(layer.strides)}`);
+  const isWhole = String(layer.window) === String(layer.input_shape.slice(0, 2));
+  const usual = layer.kind === "convolution" ? [1, 1] : layer.window; // of pooling
+  if (layer.strides && !isWhole && String(layer.strides) !== String(usual)) {
+    parts.push(`strides ${times(layer.strides)}`);
+  }
   if (layer.dilation?.some((gap) => gap > 1)) parts.push(`dilation ${times(layer.dilation)}`);
   if (layer.activation && layer.activation.kind !== layer.class.toLowerCase()) {
     parts.push(layer.activation.kind);
