@@ -147,6 +147,14 @@ def test_keys_move_and_clear_the_drawing(page, model):
     assert page.locator(".answer").text_content() == "Draw a digit"
 
 
+def test_keys_do_not_reach_the_notebook_around_it_but_shortcuts_do(page):
+    page.evaluate("() => { heard = []; document.onkeydown = ({ key }) => heard.push(key); }")
+    page.get_by_role("application", name="Pad, 28 by 28 pixels").focus()
+    for key in ("a", "ArrowDown", "Control+z"):
+        page.keyboard.press(key)
+    assert page.evaluate("heard") == ["Control", "z"]
+
+
 def test_pointing_at_a_value_shows_how_it_comes_about_down_to_the_image(page, model):
     outputs = model.layer_outputs(DIGITS[:1])
     layer = page.locator("section[data-layer=depthwiseconv2d_1]")

@@ -216,9 +216,11 @@ function isSigned(network, index) {
 function titleOf(layer) {
   const parts = [layer.class];
   if (layer.window) parts.push(times(layer.window));
-  const isUsual = layer.kind === "convolution" ? layer.strides.every((step) => step === 1)
-    : String(layer.strides) === String(layer.window);
-  if (!isUsual) parts.push(`strides ${times(layer.strides)}`);
+  const isWhole = String(layer.window) === String(layer.input_shape.slice(0, 2));
+  const usual = layer.kind === "convolution" ? [1, 1] : layer.window; // of pooling
+  if (layer.strides && !isWhole && String(layer.strides) !== String(usual)) {
+    parts.push(`strides ${times(layer.strides)}`);
+  }
   if (layer.dilation?.some((gap) => gap > 1)) parts.push(`dilation ${times(layer.dilation)}`);
   if (layer.activation && layer.activation.kind !== layer.class.toLowerCase()) {
     parts.push(layer.activation.kind);
@@ -314,9 +316,10 @@ export function mount(el, network, numbers) {
   let isStale = { image: true, map: true, pinned: false };
   let frame = 0, saying = 0, alive = true;
 
-  const root = element(el, "div", {
-    class: "convlib-explorer", "data-lm-suppress-shortcuts": "true", // of JupyterLab
-  });
+  const root = element(el, "div", { class: "convlib-explorer" });
+  root.onkeydown = (event) => { // a notebook has its own meaning for letters, arrows and Enter
+    if (!(event.ctrlKey || event.metaKey || event.altKey)) event.stopPropagation();
+  };
   element(root, "style", {}, STYLE);
   const room = element(root, "div", { class: "room" });
   const status = element(root, "p", { class: "hidden", role: "status" });
