@@ -9,6 +9,9 @@ from PIL import Image
 
 SEVEN = [[(0.25, 0.25), (0.7, 0.25), (0.42, 0.8)]]  # strokes, across and down, of 1
 
+# After the second one, what the first was to draw has been drawn.
+TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
 
 def draw(explorer, strokes):
     """Clear the pad, and draw on it with the mouse."""
@@ -27,8 +30,7 @@ def draw(explorer, strokes):
 
 def answer(explorer):
     """Return which digit is the most probable, once what was done has been drawn."""
-    frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    explorer.page.evaluate(frame)
+    explorer.page.evaluate(TWO_FRAMES)
     return int(explorer.locator(".answer").get_attribute("data-class"))
 
 

@@ -186,7 +186,7 @@ def test_page_is_complete_and_accessible_from_the_disk(name, tab, site):
     if tab.locator(".math").count():
         tab.wait_for_selector("mjx-container svg", state="attached")
     for width in WIDTHS:
-        tab.set_viewport_size({"width": width, "height": 900})
+        look(tab, width, "light")
         # The theme hides what is too wide for the window and lets the text scroll instead.
         sizes = "parts => parts.map(part => [part.scrollWidth, part.clientWidth])"
         for needed, there in tab.locator("html, .content").evaluate_all(sizes):
@@ -195,12 +195,18 @@ def test_page_is_complete_and_accessible_from_the_disk(name, tab, site):
     # A page of listings has thousands of words in a few colours.
     assert tab.evaluate(LEAVE_ONE_OF_EACH_LOOK) > 0
     for width in WIDTHS:
-        tab.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):
-            tab.emulate_media(color_scheme=scheme)
+            look(tab, width, scheme)
             found = violations(tab, RULES | {"runOnly": ["color-contrast"]})
             assert found == [], f"{width} pixels, {scheme}"
     assert tab.troubles == []
+
+
+def look(tab, width, scheme):
+    """Give the window a width and a scheme of colours, and let the page take notice."""
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.emulate_media(color_scheme=scheme)
+    tab.evaluate(actions.TWO_FRAMES)
 
 
 def violations(tab, options):
