@@ -87,7 +87,7 @@ def main(arguments=None):
     tester.add_argument(
         "--browser",
         action="store_true",
-        help="also open the web site in Chromium or Chrome",
+        help="also open the web site and JupyterLab in Chromium or Chrome",
     )
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
     commands.add_parser("site", add_help=False, help="build the book as a web site, in build/site")

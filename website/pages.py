@@ -271,7 +271,8 @@ def api_page(title: str, modules: list[str]) -> str:
         if name == "notebook":
             lines.append("   :imported-members:")
             # Sphinx does not see by itself what is imported on first use.
-            late = [entry for entry in notebook.__all__ if entry not in vars(notebook)]
-            lines += ["", *(f".. autofunction:: convlib.{name}.{entry}" for entry in late)]
+            for entry in (entry for entry in notebook.__all__ if entry not in vars(notebook)):
+                kind = "class" if isinstance(getattr(notebook, entry), type) else "function"
+                lines += ["", f".. auto{kind}:: convlib.{name}.{entry}"]
         parts.append("\n".join(["```{eval-rst}", *lines, "```\n"]))
     return "\n".join(parts)

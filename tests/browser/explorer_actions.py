@@ -62,9 +62,33 @@ def table(explorer, name):
 def sum_and_bias(explorer):
     """Return the sum of the products, the bias, what both come to, and what is made of that."""
     words = explorer.locator(".detail .sum").text_content()
-    found = re.search(
-        r"([−\d.e]+) \(sum of .*\) ([+−]) ([\d.e−]+) \(bias\) = (\S+) .* (\S+)$", words
-    )
+    found = re.search(r"(\S+) \(sum of .*\) ([+−]) (\S+) \(bias\) = (\S+) .* (\S+)$", words)
     assert found, words
     bias = number(found[3]) if found[2] == "+" else -number(found[3])
     return number(found[1]), bias, number(found[4]), number(found[5])
+
+
+def check_pointing(explorer, network, layer):
+    """Point into the middle of a bright map; what is then said of the value has to be true."""
+    explorer.locator("[data-example='2']").first.click()
+    answer(explorer)
+    values = network.layer_outputs(image_on_pad(explorer))[layer][0]
+    brightest = values[len(values) // 2, len(values) // 2].argmax()
+    name = network.layers[layer].name
+    explorer.locator(f"[data-layer='{name}'] [data-map='{brightest}']").hover()
+    answer(explorer)
+    place = [
+        explorer.locator(".detail").get_attribute(f"data-{n}") for n in ("row", "column", "map")
+    ]
+    row, column, channel = map(int, place)
+    assert channel == brightest
+    assert abs(row - len(values) // 2) <= 1 and abs(column - len(values) // 2) <= 1
+    patch, kernel, products = (table(explorer, n) for n in ("patch", "kernel", "products"))
+    assert len(patch) == len(kernel) == len(products) == 9
+    assert np.abs(patch * kernel - products).max() < 0.02, "they have two decimals"
+    total, bias, before, after = sum_and_bias(explorer)
+    if layer == 0:  # later ones add up more maps than are written out
+        assert abs(products.sum() - total) < 9 * 0.005 + 0.0005
+    assert abs(total + bias - before) < 0.002
+    assert abs(after - max(before, 0)) < 0.001
+    assert abs(after - values[row, column, channel]) < 0.001

@@ -152,6 +152,11 @@ def explorer_notebook(tab):
     return panel
 
 
+@pytest.fixture(scope="module")
+def network():
+    return trained_network()
+
+
 @pytest.fixture(params=[390, 1400])
 def explorer(request, explorer_notebook, tab):
     tab.set_viewport_size({"width": request.param, "height": 900})
@@ -160,12 +165,16 @@ def explorer(request, explorer_notebook, tab):
     return explorer
 
 
-def test_a_drawn_seven_is_read_as_a_seven(explorer):
+def test_a_drawn_seven_is_read_as_a_seven(explorer, network):
     actions.draw(explorer, actions.SEVEN)
     assert actions.answer(explorer) == 7
-    expected = 100 * trained_network().predict(actions.image_on_pad(explorer), verbose=0)[0]
+    expected = 100 * network.predict(actions.image_on_pad(explorer), verbose=0)[0]
     # The picture of the pad has 255 steps from paper to ink.
     assert np.abs(actions.probabilities(explorer) - expected).max() < 2
+
+
+def test_pointing_at_a_value_shows_its_products_and_their_sum(explorer, network):
+    actions.check_pointing(explorer, network, layer=0)
 
 
 def test_the_keyboard_of_the_explorer_is_not_that_of_the_notebook(explorer, explorer_notebook):

@@ -306,23 +306,4 @@ def test_the_keyboard_moves_and_clears_the_drawing(explorer):
 
 @pytest.mark.parametrize("layer", [0, 2])
 def test_pointing_at_a_value_shows_its_products_and_their_sum(explorer, network, layer):
-    explorer.locator("[data-example='2']").first.click()
-    place = explorer.locator(f"[data-layer='{network.layers[layer].name}'] .map").nth(3)
-    place.hover()
-    actions.answer(explorer)
-    detail = explorer.locator(".detail")
-    row, column, channel = (
-        int(detail.get_attribute(f"data-{n}")) for n in ("row", "column", "map")
-    )
-    assert channel == 3
-    image = actions.image_on_pad(explorer)
-    value = network.layer_outputs(image)[layer][0, row, column, channel]
-    patch, kernel, products = (actions.table(explorer, n) for n in ("patch", "kernel", "products"))
-    total, bias, before, after = actions.sum_and_bias(explorer)
-    assert len(patch) == 9
-    assert np.abs(patch * kernel - products).max() < 0.02, "they have two decimals"
-    if layer == 0:
-        assert abs(products.sum() - total) < 9 * 0.005 + 0.0005
-    assert abs(total + bias - before) < 0.002
-    assert after == pytest.approx(max(before, 0), abs=0.001)
-    assert after == pytest.approx(value, abs=0.001)
+    actions.check_pointing(explorer, network, layer)
