@@ -77,10 +77,8 @@ def check_pointing(explorer, network, layer):
     name = network.layers[layer].name
     explorer.locator(f"[data-layer='{name}'] [data-map='{brightest}']").hover()
     answer(explorer)
-    place = [
-        explorer.locator(".detail").get_attribute(f"data-{n}") for n in ("row", "column", "map")
-    ]
-    row, column, channel = map(int, place)
+    place = explorer.locator(".detail").evaluate("detail => ({ ...detail.dataset })")
+    row, column, channel = (int(place[axis]) for axis in ("row", "column", "map"))
     assert channel == brightest
     assert abs(row - len(values) // 2) <= 1 and abs(column - len(values) // 2) <= 1
     patch, kernel, products = (table(explorer, n) for n in ("patch", "kernel", "products"))

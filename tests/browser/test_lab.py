@@ -187,6 +187,8 @@ def test_the_keyboard_of_the_explorer_is_not_that_of_the_notebook(explorer, expl
     pad.press("Delete")
     actions.answer(explorer)
     assert not actions.image_on_pad(explorer).any()
+    pad.press("b")  # for the notebook: another cell
+    actions.answer(explorer)
     assert explorer_notebook.locator(".jp-CodeCell").count() == 1
 
 
