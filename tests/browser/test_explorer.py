@@ -19,8 +19,11 @@ PAGE = """<!doctype html>
 <body data-theme="{theme}"><main><h1>Explorer</h1><h2>A network</h2><div id="here"></div></main>
 <script type="module">
 {script}
-const bytes = "{numbers}";
-window.takeDown = mount(document.getElementById("here"), {description}, numbersFrom(bytes));
+const network = {description}, numbers = numbersFrom("{numbers}");
+window.show = (change = (some) => some) => {{
+  window.takeDown = mount(document.getElementById("here"), network, change(numbers));
+}};
+show();
 </script></body></html>
 """
 DIGITS = strokes.draw(range(10), seed=1).astype(np.float32)[..., None] / 255
@@ -238,6 +241,13 @@ def test_a_value_of_a_vector_is_chosen_by_keys(page):
     assert page.locator(".detail").get_attribute("data-map") == str(int(best) + step)
     assert page.locator(".inputs button").count() == 4  # the maps before flattening
     assert "softmax over 10 values" in page.locator(".sum").text_content()
+
+
+def test_a_network_that_has_lost_its_numbers_is_shown_as_it_is(page):
+    page.evaluate("takeDown()")
+    page.evaluate("show((numbers) => numbers.fill(NaN))")
+    assert page.locator(".answer").text_content() == "The values are not numbers"
+    assert "NaN" in page.locator(".sum").text_content()
 
 
 def test_it_fits_the_window_and_is_accessible(page):

@@ -456,16 +456,17 @@ export function mount(el, network, numbers) {
     });
     const isEmpty = image.every((value) => value === 0);
     answer.dataset.class = best;
-    answer.textContent = isEmpty ? "Draw a digit"
+    answer.textContent = best < 0 ? "The values are not numbers"
+      : isEmpty ? "Draw a digit"
       : `${MOST}: ${best} (${(isProbability ? percent : written)(values[best])})`;
-    say(isEmpty ? "The pad is empty" : answer.textContent);
+    say(answer.textContent);
   }
 
   // --- the layers ---
 
   const stack = element(room, "section", { class: "layers", "aria-label": "Layers", tabindex: 0 });
   element(stack, "p", { class: "quiet" },
-    "Point at a value to see how it comes about; click to hold it, and to see its map's filter.");
+    "Point at a value or tap it to see how it comes about; a click holds it and shows its filter.");
   const views = layers.map((layer, index) => {
     const [rows, columns, count] = layer.output_shape;
     const section = element(stack, "section", {
