@@ -10,7 +10,7 @@ from docutils import nodes
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import convlib
-from website.pages import picture_sentences
+from website.pages import linked_to_chapters, picture_sentences
 
 project = "A companion to convolutional networks"
 author = "The convlib authors"
@@ -65,6 +65,11 @@ def describe_pictures(app, doctree):
             image["alt"] = app.picture_sentences[Path(image["uri"]).stem]
 
 
+def link_to_chapters(app, what, name, thing, options, lines):
+    """Let a docstring lead to the chapter that it names."""
+    lines[:] = linked_to_chapters("\n".join(lines)).split("\n")
+
+
 def give_captions_a_level(app, page, template, context, doctree):
     """Say of the captions in the table of contents which level of heading they are."""
     context["furo_navigation_tree"] = context["furo_navigation_tree"].replace(
@@ -75,6 +80,7 @@ def give_captions_a_level(app, page, template, context, doctree):
 def setup(app):
     """Connect what is particular to this site."""
     app.picture_sentences = picture_sentences()
+    app.connect("autodoc-process-docstring", link_to_chapters)
     app.connect("doctree-read", describe_pictures)
     app.connect("html-page-context", give_captions_a_level, priority=900)  # after the theme
     app.connect("build-finished", copy_mathjax)
