@@ -102,6 +102,11 @@ class Layer(Step):
 
     Constructor arguments are kept as attributes of the same name; `get_config` relies on it.
 
+    A layer of one's own says what it does with shapes (`compute_output_shape`) and with arrays
+    ``(samples, ...)``, forward and backward; `layers.Flatten` is a short one.
+
+    See chapter 10, "The smallest network".
+
     Parameters
     ----------
     name : str, optional
@@ -110,6 +115,30 @@ class Layer(Step):
         The shape of one sample, on the first layer of a model.
     trainable : bool, default True
         Whether training changes the weights; looked at whenever training begins.
+    **unknown
+        Refused, with the names that are known.
+
+    Attributes
+    ----------
+    built : bool
+        Whether the shape of the input is known and the weights are there.
+    input_shape, output_shape : tuple or None
+        None first, for the number of samples, as in ``(None, 26, 26, 32)``; None before `build`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If ``input_shape`` is no tuple of positive integers, or ``data_format`` not 'channels_last'.
+
+    Examples
+    --------
+    >>> from convlib import layers
+    >>> layer = layers.Dense(10, name="scores", input_shape=(64,))
+    >>> layer.build((None, 64))
+    >>> layer.label, layer.output_shape, layer.count_params()
+    ('scores (Dense)', (None, 10), 650)
     """
 
     dtype = "float32"

@@ -1,4 +1,4 @@
-"""What the reference says of each public name: all that a reader needs, and an example that runs."""
+"""What the reference says of each public name: what a reader needs, and an example that runs."""
 
 import ast
 import doctest
@@ -34,7 +34,10 @@ def is_defined_in(thing, module):
     return getattr(thing, "__module__", None) == module.__name__
 
 
-THINGS = {f"{m.__name__.removeprefix('convlib.')}.{name}": (m, it) for m, name, it in public_things()}
+THINGS = {
+    f"{module.__name__}.{name}".removeprefix("convlib."): (module, thing)
+    for module, name, thing in public_things()
+}
 each_thing = pytest.mark.parametrize(("module", "thing"), THINGS.values(), ids=THINGS)
 
 
@@ -53,7 +56,8 @@ def entries_of(section):
     entries = {}
     for head, body in re.findall(r"^(\S.*)\n?((?:^(?: .*)?\n?)*)", section, flags=re.MULTILINE):
         names, _, kind = head.partition(" : ")
-        entries |= dict.fromkeys(names.replace("*", "").split(", "), f"{kind}\n{body}")
+        names = re.split(r", (?=\w+(?:,|$))", names.replace("*", ""))
+        entries |= dict.fromkeys(names, f"{kind}\n{body}")
     return entries
 
 
@@ -185,6 +189,7 @@ def test_the_reference_says_what_there_is_to_say(module, thing):
     assert problems_of(thing) == []
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 @each_thing
 def test_its_example_runs_as_it_stands(module, thing):
     """In an empty namespace, so that it can be pasted; what it displays is not text."""
