@@ -19,10 +19,27 @@ class Metric:
 
     Constructor arguments are kept as attributes of the same name.
 
+    A metric of one's own says how right each sample is: `values`.
+
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
     name : str, optional
         Under which it is reported.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import metrics
+    >>> class MeanError(metrics.Metric):
+    ...     default_name = "mean_error"
+    ...     def values(self, y_true, y_pred):
+    ...         return np.abs(y_true - y_pred).mean(1)
+    >>> error = MeanError()
+    >>> error.update_state([[1.0], [5.0]], [[1.0], [3.0]])
+    >>> error.result()
+    1.0
     """
 
     default_name = "metric"
@@ -67,7 +84,24 @@ def _labels(y_true):
 
 
 class Accuracy(Metric):
-    """Share of the values that are exactly equal."""
+    """Share of the values that are exactly equal.
+
+    Targets and outputs are ``(samples, ...)``, of one shape.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import Accuracy
+    >>> accuracy = Accuracy()
+    >>> accuracy.update_state([1, 2, 3, 4], [1, 2, 3, 0])
+    >>> accuracy.result()
+    0.75
+    """
 
     default_name = "accuracy"
 
@@ -78,10 +112,22 @@ class Accuracy(Metric):
 class BinaryAccuracy(Metric):
     """Share of the outputs on the right side of a threshold; targets are 0 or 1.
 
+    Targets and outputs are ``(samples, ...)``, of one shape.
+
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
-    name : str, optional
+    name : str, default 'binary_accuracy'
     threshold : float, default 0.5
+
+    Examples
+    --------
+    >>> from convlib.metrics import BinaryAccuracy
+    >>> accuracy = BinaryAccuracy()
+    >>> accuracy.update_state([[1], [0], [0], [1]], [[0.9], [0.2], [0.6], [0.8]])
+    >>> accuracy.result()
+    0.75
     """
 
     default_name = "binary_accuracy"
@@ -96,7 +142,24 @@ class BinaryAccuracy(Metric):
 
 
 class CategoricalAccuracy(Metric):
-    """Share of the samples whose largest output is that of their class; targets are one-hot."""
+    """Share of the samples whose largest output is that of their class; targets are one-hot.
+
+    Targets and outputs are ``(samples, classes)``.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'categorical_accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import CategoricalAccuracy
+    >>> accuracy = CategoricalAccuracy()
+    >>> accuracy.update_state([[0, 1], [1, 0]], [[0.3, 0.7], [0.4, 0.6]])
+    >>> accuracy.result()
+    0.5
+    """
 
     default_name = "categorical_accuracy"
 
@@ -105,7 +168,24 @@ class CategoricalAccuracy(Metric):
 
 
 class SparseCategoricalAccuracy(Metric):
-    """Share of the samples whose largest output is that of their class; targets are labels."""
+    """Share of the samples whose largest output is that of their class; targets are labels.
+
+    Targets are ``(samples,)`` or ``(samples, 1)``, outputs ``(samples, classes)``.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'sparse_categorical_accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import SparseCategoricalAccuracy
+    >>> accuracy = SparseCategoricalAccuracy()
+    >>> accuracy.update_state([1, 0], [[0.3, 0.7], [0.4, 0.6]])
+    >>> accuracy.result()
+    0.5
+    """
 
     default_name = "sparse_categorical_accuracy"
 
@@ -129,10 +209,27 @@ class _TopK(Metric):
 class TopKCategoricalAccuracy(_TopK):
     """Share of the samples whose class is among the k largest outputs; targets are one-hot.
 
+    Targets and outputs are ``(samples, classes)``.
+
+    See chapter 14, "The mistakes themselves".
+
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name : str, default 'top_k_categorical_accuracy'
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is no whole number from 1 on.
+
+    Examples
+    --------
+    >>> from convlib.metrics import TopKCategoricalAccuracy
+    >>> accuracy = TopKCategoricalAccuracy(k=2)
+    >>> accuracy.update_state([[0, 1, 0], [1, 0, 0]], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]])
+    >>> accuracy.result()
+    0.5
     """
 
     default_name = "top_k_categorical_accuracy"
@@ -144,10 +241,27 @@ class TopKCategoricalAccuracy(_TopK):
 class SparseTopKCategoricalAccuracy(_TopK):
     """Share of the samples whose class is among the k largest outputs; targets are labels.
 
+    Targets are ``(samples,)`` or ``(samples, 1)``, outputs ``(samples, classes)``.
+
+    See chapter 14, "The mistakes themselves".
+
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name : str, default 'sparse_top_k_categorical_accuracy'
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is no whole number from 1 on.
+
+    Examples
+    --------
+    >>> from convlib.metrics import SparseTopKCategoricalAccuracy
+    >>> accuracy = SparseTopKCategoricalAccuracy(k=2)
+    >>> accuracy.update_state([1, 0], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]])
+    >>> accuracy.result()
+    0.5
     """
 
     default_name = "sparse_top_k_categorical_accuracy"
@@ -176,6 +290,8 @@ def check(identifier) -> None:
 def get(identifier, output_shape: tuple, labels: bool) -> Metric:
     """Return a metric from its name, from its saved form, or as it is.
 
+    See chapter 14, "The text's program".
+
     Parameters
     ----------
     identifier : str, dict or Metric
@@ -185,10 +301,20 @@ def get(identifier, output_shape: tuple, labels: bool) -> Metric:
     labels : bool
         Whether the targets are class labels instead of rows.
 
+    Returns
+    -------
+    Metric
+
     Raises
     ------
     ValueError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> from convlib import metrics
+    >>> metrics.get("accuracy", output_shape=(None, 10), labels=True).__class__.__name__
+    'SparseCategoricalAccuracy'
     """
     if isinstance(identifier, Metric):
         return identifier

@@ -31,6 +31,8 @@ _INFERENCE_ELEMENTS = 1 << 24  # of the largest layer's output: 64 MB in float32
 class Sequential:
     """Layers, one after the other.
 
+    See chapter 10, "The smallest network".
+
     Parameters
     ----------
     layers : sequence of Layer, optional
@@ -46,6 +48,29 @@ class Sequential:
         Of the latest `fit`, also if that was interrupted.
     stop_training : bool
         A callback sets it to end `fit` after the epoch.
+
+    Raises
+    ------
+    TypeError
+        If something else than a layer is given.
+    ValueError
+        If ``dtype`` is none of these, or the layers do not fit together.
+
+    Examples
+    --------
+    Two numbers, whose sum is to be learned:
+
+    >>> import numpy as np
+    >>> from convlib import layers, models, optimizers, utils
+    >>> utils.set_random_seed(0)
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+    >>> model.output_shape, model.count_params()
+    ((None, 1), 3)
+    >>> model.compile(optimizers.SGD(learning_rate=0.5), loss="mse")
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> history = model.fit(x, x.sum(1), epochs=100, verbose=0)
+    >>> model.predict(np.array([[1.0, 1.0]]), verbose=0).round(2).tolist()
+    [[2.0]]
     """
 
     def __init__(
@@ -747,12 +772,35 @@ class Sequential:
 def load_model(filepath: str | os.PathLike) -> Sequential:
     """Return the model that `Sequential.save` wrote to a file.
 
+    See chapter 14, "The text's program".
+
+    Parameters
+    ----------
+    filepath : str or path
+
+    Returns
+    -------
+    Sequential
+        With its weights; compiled, and with the optimizer's state, if it was.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file is damaged, or is no saved model.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     model.save(path)
+    ...     copy = models.load_model(path)
+    >>> copy.get_weights()[0].tolist() == model.get_weights()[0].tolist()
+    True
     """
     config, arrays = storage.read(filepath)
     try:

@@ -57,6 +57,8 @@ def figure(
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Make a figure in the house style, independent of pyplot and of any window system.
 
+    See chapter 0, "The smallest example".
+
     Parameters
     ----------
     width, height : float
@@ -71,6 +73,13 @@ def figure(
     fig : matplotlib.figure.Figure
     axes : matplotlib.axes.Axes or numpy.ndarray
         One axes, or an array of them.
+
+    Examples
+    --------
+    >>> from convlib.notebook import figure
+    >>> fig, axes = figure(columns=3)
+    >>> fig.get_size_inches().tolist(), axes.shape
+    ([7.2, 2.8], (3,))
     """
     fig = Figure(figsize=(width, height))
     return fig, fig.subplots(rows, columns, **subplots)
