@@ -53,7 +53,7 @@ def png_bytes(fig: Figure, colours: int = COLOURS) -> bytes:
 
     The same figure gives the same bytes: the file carries no date, version or other metadata.
 
-    See chapter 0, "The smallest example".
+    See chapter 0, "Drawn digits and real ones".
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def show_png(png: bytes, sentence: str, extra: dict | None = None) -> None:
 def show(fig: Figure, sentence: str, colours: int = COLOURS) -> None:
     """Show a figure, and under it the sentence that says what to see in it.
 
-    See chapter 0, "The smallest example".
+    See chapter 0, "Drawn digits and real ones".
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def figure(
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Make a figure in the house style, independent of pyplot and of any window system.
 
-    See chapter 0, "The smallest example".
+    See chapter 0, "Drawn digits and real ones".
 
     Parameters
     ----------
