@@ -614,7 +614,6 @@ def average_pool2d_backward(dy, dx, pool_size, strides, padding):
 # Convolution, ReLU and maximum in one step --------------------------------------------------------
 
 CLIPPED = 255
-"""The code of a window whose maximum is not above zero, so that ReLU lets no gradient through."""
 
 
 def _output_size(x, w, strides, padding, dilation):
