@@ -31,7 +31,7 @@ class Optimizer:
         May be changed between steps.
     iterations : int
         Steps taken.
-    state : dict of arrays
+    state : dict of arrays (parameters,)
         One array per name in ``state_names``, each as long as the weights.
     owner : Sequential or None
         The model that was last compiled with it, whose weights the state is about.

@@ -174,11 +174,13 @@ def problems_of(thing):
         problems.append('it must say once: See chapter N, "A heading".')
     problems += dead_links(links, CHAPTERS / "a docstring", set())
 
-    described = entries_of(sections.get("Parameters", ""))
+    described = {}
+    for title in ("Parameters", "Attributes"):
+        described |= entries_of(sections.get(title, ""))
     for name, parameter in parameters_of(thing).items():
-        if name not in described | entries_of(sections.get("Attributes", "")):
+        if name not in described:
             problems.append(f"it does not say what {name} is")
-        elif "ArrayLike" in str(parameter.annotation) and not has_shape(described[name]):
+        elif "rray" in str(parameter.annotation) and not has_shape(described[name]):
             problems.append(f"it does not say which shape {name} has")
     if returns_something(thing) and "Returns" not in sections:
         problems.append("it does not say what it returns")

@@ -270,5 +270,8 @@ def api_page(title: str, modules: list[str]) -> str:
             # Sphinx does not see by itself what is imported on first use.
             late = [entry for entry in notebook.__all__ if entry not in vars(notebook)]
             lines += ["", *(f".. autofunction:: convlib.{name}.{entry}" for entry in late)]
+            # Constants are described where they are written.
+            constants = [entry for entry in notebook.__all__ if entry.isupper()]
+            lines += ["", *(f".. autodata:: convlib.{name}.style.{entry}" for entry in constants)]
         parts.append("\n".join(["```{eval-rst}", *lines, "```\n"]))
     return "\n".join(parts)
