@@ -29,8 +29,8 @@ class Callback:
     ...         self.batches += 1
     >>> model = models.Sequential([layers.Dense(1)])
     >>> model.compile(loss="mse")
-    >>> count = Count()
-    >>> history = model.fit([[0.0], [1.0]], [0, 1], batch_size=1, verbose=0, callbacks=count)
+    >>> count, x, y = Count(), [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, batch_size=1, verbose=0, callbacks=count)
     >>> count.batches
     2
     """
@@ -166,7 +166,8 @@ class EarlyStopping(_Monitor):
     >>> model = models.Sequential([layers.Dense(1)])
     >>> model.compile(optimizers.SGD(learning_rate=0), loss="mse")
     >>> stop = callbacks.EarlyStopping(monitor="loss", verbose=1)
-    >>> history = model.fit([[0.0], [1.0]], [0, 1], epochs=10, verbose=0, callbacks=stop)
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, epochs=10, verbose=0, callbacks=stop)
     Epoch 2: early stopping
     """
 
@@ -241,9 +242,10 @@ class ModelCheckpoint(_Monitor):
     >>> from convlib import callbacks, layers, models
     >>> model = models.Sequential([layers.Dense(1)])
     >>> model.compile(loss="mse")
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save = callbacks.ModelCheckpoint(folder + "/after-{epoch}.npz")
-    ...     history = model.fit([[0.0], [1.0]], [0, 1], epochs=2, verbose=0, callbacks=save)
+    ...     history = model.fit(x, y, epochs=2, verbose=0, callbacks=save)
     ...     sorted(os.listdir(folder))
     ['after-1.npz', 'after-2.npz']
     """
@@ -287,8 +289,11 @@ class LambdaCallback(Callback):
     >>> from convlib import callbacks, layers, models
     >>> model = models.Sequential([layers.Dense(1)])
     >>> model.compile(loss="mse")
-    >>> say = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, *logs))
-    >>> history = model.fit([[0.0], [1.0]], [0, 1], epochs=2, verbose=0, callbacks=say)
+    >>> def say(epoch, logs):
+    ...     print(epoch, *logs)
+    >>> callback = callbacks.LambdaCallback(on_epoch_end=say)
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=callback)
     0 loss
     1 loss
     """

@@ -872,7 +872,8 @@ def average_pool2d_gradient(
     --------
     >>> import numpy as np
     >>> from convlib import functional as F
-    >>> F.average_pool2d_gradient(np.zeros((1, 2, 3, 1)), np.ones((1, 1, 1, 1)))[0, :, :, 0]
+    >>> x, dy = np.zeros((1, 2, 3, 1)), np.ones((1, 1, 1, 1))
+    >>> F.average_pool2d_gradient(x, dy)[0, :, :, 0]
     array([[0.25, 0.25, 0.  ],
            [0.25, 0.25, 0.  ]])
     """
@@ -917,8 +918,9 @@ def dense(
     --------
     >>> import numpy as np
     >>> from convlib import functional as F
-    >>> F.dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.5, 0.0]))
-    array([[1.5, 2. ]])
+    >>> x, w, b = np.array([[1.0, 2.0]]), np.array([[10.0], [100.0]]), np.array([0.5])
+    >>> F.dense(x, w, b)
+    array([[210.5]])
     """
     call, x, w, b = _prepared(backend, x=x, w=w, b=b)
     _check_dense(x, w, b, None)

@@ -637,9 +637,10 @@ class BatchNormalization(Layer):
     Examples
     --------
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((1,)), layers.BatchNormalization(epsilon=0)])
+    >>> layer = layers.BatchNormalization(epsilon=0)
+    >>> model = models.Sequential([layers.Input((1,)), layer])
     >>> model.set_weights([[10.0], [0.5], [3.0], [4.0]])  # gamma, beta, mean, variance
-    >>> model.predict([[3.0], [5.0]], verbose=0).tolist()  # 5 lies one standard deviation above
+    >>> model.predict([[3.0], [5.0]], verbose=0).tolist()  # 0 and 1 standard deviations
     [[0.5], [10.5]]
     """
 
@@ -838,8 +839,9 @@ class MaxPooling2D(_Maximum, _Window):
     --------
     >>> import numpy as np
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((4, 4, 1)), layers.MaxPooling2D()])
-    >>> model.predict(np.arange(16.0).reshape(1, 4, 4, 1), verbose=0)[0, :, :, 0].tolist()
+    >>> model = models.Sequential([layers.MaxPooling2D()])
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> model.predict(x, verbose=0)[0, :, :, 0].tolist()
     [[5.0, 7.0], [13.0, 15.0]]
     """
 
@@ -876,8 +878,9 @@ class AveragePooling2D(_Average, _Window):
     --------
     >>> import numpy as np
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((4, 4, 1)), layers.AveragePooling2D()])
-    >>> model.predict(np.arange(16.0).reshape(1, 4, 4, 1), verbose=0)[0, :, :, 0].tolist()
+    >>> model = models.Sequential([layers.AveragePooling2D()])
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> model.predict(x, verbose=0)[0, :, :, 0].tolist()
     [[2.5, 4.5], [10.5, 12.5]]
     """
 
@@ -910,7 +913,7 @@ class GlobalMaxPooling2D(_Maximum, _WholeImage):
     --------
     >>> import numpy as np
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((2, 2, 2)), layers.GlobalMaxPooling2D()])
+    >>> model = models.Sequential([layers.GlobalMaxPooling2D()])
     >>> model.predict(np.arange(8.0).reshape(1, 2, 2, 2), verbose=0).tolist()
     [[6.0, 7.0]]
     """
@@ -944,7 +947,7 @@ class GlobalAveragePooling2D(_Average, _WholeImage):
     --------
     >>> import numpy as np
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((2, 2, 2)), layers.GlobalAveragePooling2D()])
+    >>> model = models.Sequential([layers.GlobalAveragePooling2D()])
     >>> model.predict(np.arange(8.0).reshape(1, 2, 2, 2), verbose=0).tolist()
     [[3.0, 4.0]]
     """
@@ -980,7 +983,7 @@ class ZeroPadding2D(Layer):
     --------
     >>> import numpy as np
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((1, 2, 1)), layers.ZeroPadding2D(((0, 1), (1, 0)))])
+    >>> model = models.Sequential([layers.ZeroPadding2D(((0, 1), (1, 0)))])
     >>> model.predict(np.ones((1, 1, 2, 1)), verbose=0)[0, :, :, 0].tolist()
     [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """

@@ -227,7 +227,8 @@ class TopKCategoricalAccuracy(_TopK):
     --------
     >>> from convlib.metrics import TopKCategoricalAccuracy
     >>> accuracy = TopKCategoricalAccuracy(k=2)
-    >>> accuracy.update_state([[0, 1, 0], [1, 0, 0]], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]])
+    >>> outputs = [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]
+    >>> accuracy.update_state([[0, 1, 0], [1, 0, 0]], outputs)
     >>> accuracy.result()
     0.5
     """
@@ -259,7 +260,8 @@ class SparseTopKCategoricalAccuracy(_TopK):
     --------
     >>> from convlib.metrics import SparseTopKCategoricalAccuracy
     >>> accuracy = SparseTopKCategoricalAccuracy(k=2)
-    >>> accuracy.update_state([1, 0], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]])
+    >>> outputs = [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]
+    >>> accuracy.update_state([1, 0], outputs)
     >>> accuracy.result()
     0.5
     """

@@ -114,7 +114,7 @@ class Sequential:
         --------
         >>> from convlib import layers, models
         >>> model = models.Sequential()
-        >>> model.add(layers.Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1)))
+        >>> model.add(layers.Conv2D(32, (3, 3), input_shape=(28, 28, 1)))
         >>> model.add(layers.MaxPooling2D((2, 2)))
         >>> model.output_shape
         (None, 13, 13, 32)
@@ -196,7 +196,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((4,)), layers.Dense(3), layers.Softmax()])
+        >>> model = models.Sequential([layers.Dense(3), layers.Softmax()])
         >>> model.pop().name, len(model.layers)
         ('softmax_1', 1)
         """
@@ -330,7 +330,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, (3, 3))])
+        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, 3)])
         >>> [weight.shape for weight in model.get_weights()]
         [(3, 3, 1, 32), (32,)]
         """
@@ -376,7 +376,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, (3, 3))])
+        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, 3)])
         >>> model.count_params()  # 3 · 3 · 1 · 32 weights and 32 biases
         320
         """
@@ -401,7 +401,8 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((4,)), layers.Dense(3), layers.Softmax()])
+        >>> model = models.Sequential([layers.Dense(3), layers.Softmax()])
+        >>> model.build((None, 4))
         >>> model.summary(line_length=50)
         __________________________________________________
         Layer (type)          Output Shape        Param #
@@ -453,8 +454,8 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models, optimizers
-        >>> model = models.Sequential([layers.Input((4,)), layers.Dense(3, activation="softmax")])
-        >>> model.compile("rmsprop", loss="categorical_crossentropy", metrics=["accuracy"])
+        >>> model = models.Sequential([layers.Dense(3, activation="softmax")])
+        >>> model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
         >>> model.compile(optimizers.SGD(0.1), loss="mse")
         """
         if loss is None:
@@ -599,7 +600,7 @@ class Sequential:
         callbacks : Callback or sequence of them, optional
         validation_split : float, default 0
             Share of the samples, the last ones, that are kept for validation.
-        validation_data : (x, y), optional
+        validation_data : tuple (x, y), optional
             Data for validation; takes precedence.
         shuffle : bool, default True
             Whether to take the samples in a new random order in every epoch.
@@ -627,10 +628,10 @@ class Sequential:
         --------
         >>> import numpy as np
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((2,)), layers.Dense(3, activation="softmax")])
+        >>> model = models.Sequential([layers.Dense(3, activation="softmax")])
         >>> model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         >>> x, y = np.zeros((10, 2)), np.ones(10)
-        >>> history = model.fit(x, y, batch_size=5, epochs=2, validation_split=0.2, verbose=0)
+        >>> history = model.fit(x, y, epochs=2, validation_split=0.2, verbose=0)
         >>> list(history.history)
         ['loss', 'accuracy', 'val_loss', 'val_accuracy']
         """
@@ -810,7 +811,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((1,)), layers.Activation("linear")])
+        >>> model = models.Sequential([layers.Activation("linear")])
         >>> model.compile(loss="mse")
         >>> model.evaluate([[1.0], [2.0]], [[1.0], [4.0]], verbose=0)
         2.0
@@ -845,7 +846,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((1,)), layers.Activation("linear")])
+        >>> model = models.Sequential([layers.Activation("linear")])
         >>> model.compile(loss="mse")
         >>> model.test_on_batch([[1.0], [2.0]], [[1.0], [4.0]], return_dict=True)
         {'loss': 2.0}
@@ -957,7 +958,7 @@ class Sequential:
         Examples
         --------
         >>> from convlib import layers, models
-        >>> model = models.Sequential([layers.Input((2,)), layers.ReLU(), layers.Softmax()])
+        >>> model = models.Sequential([layers.ReLU(), layers.Softmax()])
         >>> for output in model.layer_outputs([[0.0, -3.0]]):
         ...     print(output.tolist())
         [[0.0, 0.0]]

@@ -44,7 +44,7 @@ class Optimizer:
     Examples
     --------
     >>> from convlib import layers, models
-    >>> model = models.Sequential([layers.Input((1,)), layers.Dense(1, kernel_initializer="zeros")])
+    >>> model = models.Sequential([layers.Dense(1, kernel_initializer="zeros")])
     >>> model.compile(optimizer="sgd", loss="mse")
     >>> model.optimizer.learning_rate = 0.5
     >>> model.train_on_batch([[1.0]], [[1.0]])

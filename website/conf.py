@@ -1,5 +1,6 @@
 """How Sphinx builds the site from what ``website.pages`` has put together."""
 
+import re
 import shutil
 import sys
 from importlib.metadata import distribution
@@ -65,9 +66,25 @@ def describe_pictures(app, doctree):
             image["alt"] = app.picture_sentences[Path(image["uri"]).stem]
 
 
-def link_to_chapters(app, what, name, thing, options, lines):
-    """Let a docstring lead to the chapter that it names."""
-    lines[:] = linked_to_chapters("\n".join(lines)).split("\n")
+def rewrite_docstring(app, what, name, thing, options, lines):
+    """Let a docstring lead to the chapter that it names, and shapes look like shapes."""
+    text = linked_to_chapters("\n".join(lines))
+    # Sphinx puts types in parentheses, which shapes have themselves.
+    lines[:] = re.sub(r"(?m)^(:type .*?: )(?=\()(?!\(*int)", r"\1array ", text).split("\n")
+
+
+def leave_out_fields(app, what, name, thing, skip, options):
+    """Leave out what named tuples say of their fields, which their docstrings say better."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
+def find_in_convlib(app, env, node, content):
+    """Let `shapes.same_padding` lead to ``convlib.shapes.same_padding``."""
+    if node.get("refdomain") == "py":
+        python, target = env.get_domain("py"), f"convlib.{node['reftarget']}"
+        return python.resolve_xref(
+            env, node["refdoc"], app.builder, node["reftype"], target, node, content
+        )
 
 
 def give_captions_a_level(app, page, template, context, doctree):
@@ -80,7 +97,9 @@ def give_captions_a_level(app, page, template, context, doctree):
 def setup(app):
     """Connect what is particular to this site."""
     app.picture_sentences = picture_sentences()
-    app.connect("autodoc-process-docstring", link_to_chapters)
+    app.connect("autodoc-process-docstring", rewrite_docstring)
+    app.connect("autodoc-skip-member", leave_out_fields)
+    app.connect("missing-reference", find_in_convlib)
     app.connect("doctree-read", describe_pictures)
     app.connect("html-page-context", give_captions_a_level, priority=900)  # after the theme
     app.connect("build-finished", copy_mathjax)

@@ -140,7 +140,8 @@ def conv2d_forward(x, w, b, y, strides, padding, dilation, groups, scratch):
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> w = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
     >>> y = np.empty((1, 3, 2, 1))
     >>> reference.conv2d_forward(x, w, None, y, *window, 1, scratch)
     >>> y[0, :, :, 0].tolist()
@@ -206,7 +207,8 @@ def conv2d_backward_input(dy, w, dx, strides, padding, dilation, groups, scratch
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> w, dy = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1), np.array([1.0, 10.0]).reshape(1, 1, 2, 1)
+    >>> w = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
+    >>> dy = np.array([1.0, 10.0]).reshape(1, 1, 2, 1)
     >>> dx = np.empty((1, 1, 3, 1))
     >>> reference.conv2d_backward_input(dy, w, dx, *window, 1, scratch)
     >>> dx.ravel().tolist()
@@ -281,7 +283,8 @@ def depthwise_conv2d_forward(x, w, b, y, strides, padding, dilation, scratch):
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> x, w = np.ones((1, 1, 1, 2)), np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
+    >>> x = np.ones((1, 1, 1, 2))
+    >>> w = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
     >>> y = np.empty((1, 1, 1, 4))
     >>> reference.depthwise_conv2d_forward(x, w, None, y, *window, scratch)
     >>> y.ravel().tolist()
@@ -316,7 +319,8 @@ def depthwise_conv2d_backward_input(dy, w, dx, strides, padding, dilation, scrat
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> w, dy = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2), np.ones((1, 1, 1, 4))
+    >>> w = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
+    >>> dy = np.ones((1, 1, 1, 4))
     >>> dx = np.empty((1, 1, 1, 2))
     >>> reference.depthwise_conv2d_backward_input(dy, w, dx, *window, scratch)
     >>> dx.ravel().tolist()
@@ -349,7 +353,8 @@ def depthwise_conv2d_backward_params(x, dy, dw, db, strides, padding, dilation, 
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> x, dy = np.array([2.0, 5.0]).reshape(1, 1, 1, 2), np.array([1.0, 10.0]).reshape(1, 1, 1, 2)
+    >>> x = np.array([2.0, 5.0]).reshape(1, 1, 1, 2)
+    >>> dy = np.array([1.0, 10.0]).reshape(1, 1, 1, 2)
     >>> dw, db = np.empty((1, 1, 2, 1)), np.empty(2)
     >>> reference.depthwise_conv2d_backward_params(x, dy, dw, db, *window, scratch)
     >>> dw.ravel().tolist(), db.tolist()
@@ -382,7 +387,8 @@ def im2col(x, columns, kernel_size, strides, padding, dilation):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> x, columns = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1), np.empty((1, 1, 2, 2))
+    >>> x = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+    >>> columns = np.empty((1, 1, 2, 2))
     >>> reference.im2col(x, columns, (1, 2), *window)
     >>> columns[0, 0].tolist()
     [[1.0, 2.0], [2.0, 3.0]]
@@ -411,7 +417,8 @@ def col2im(columns, x, kernel_size, strides, padding, dilation):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> columns, x = np.array([[1.0, 2.0], [2.0, 3.0]]).reshape(1, 1, 2, 2), np.empty((1, 1, 3, 1))
+    >>> columns = np.array([[1.0, 2.0], [2.0, 3.0]]).reshape(1, 1, 2, 2)
+    >>> x = np.empty((1, 1, 3, 1))
     >>> reference.col2im(columns, x, (1, 2), *window)
     >>> x.ravel().tolist()  # the middle pixel was in two patches
     [1.0, 4.0, 3.0]
@@ -535,7 +542,8 @@ def max_pool2d_backward(dy, argmax, dx, pool_size, strides, padding):
     >>> from convlib.kernels import reference
     >>> window = (1, 2), (1, 2), ((0, 0), (0, 0))  # pool size, strides, padding
     >>> dy = np.array([10.0, 20.0]).reshape(1, 1, 2, 1)
-    >>> argmax, dx = np.array([1, 0], np.uint8).reshape(1, 1, 2, 1), np.empty((1, 1, 4, 1))
+    >>> argmax = np.array([1, 0], np.uint8).reshape(1, 1, 2, 1)
+    >>> dx = np.empty((1, 1, 4, 1))
     >>> reference.max_pool2d_backward(dy, argmax, dx, *window)
     >>> dx.ravel().tolist()
     [0.0, 10.0, 20.0, 0.0]
@@ -570,7 +578,8 @@ def average_pool2d_forward(x, y, pool_size, strides, padding):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> window = (1, 2), (1, 2), ((0, 0), (0, 0))  # pool size, strides, padding
-    >>> x, y = np.array([1.0, 5.0, 7.0, 8.0]).reshape(1, 1, 4, 1), np.empty((1, 1, 2, 1))
+    >>> x = np.array([1.0, 5.0, 7.0, 8.0]).reshape(1, 1, 4, 1)
+    >>> y = np.empty((1, 1, 2, 1))
     >>> reference.average_pool2d_forward(x, y, *window)
     >>> y.ravel().tolist()
     [3.0, 7.5]
@@ -653,7 +662,9 @@ def conv2d_relu_max_pool2d_forward(
     >>> x = np.array([3.0, 1.0, 2.0]).reshape(1, 1, 3, 1)
     >>> w = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
     >>> y, code = np.empty((1, 1, 1, 1)), np.empty((1, 1, 1, 1), np.uint8)
-    >>> reference.conv2d_relu_max_pool2d_forward(x, w, None, y, code, (1, 2), *window, 1, scratch)
+    >>> reference.conv2d_relu_max_pool2d_forward(
+    ...     x, w, None, y, code, (1, 2), *window, 1, scratch
+    ... )
     >>> y.item(), code.item()  # of the differences −2 and 1
     (1.0, 1)
     """
@@ -726,7 +737,8 @@ def conv2d_relu_max_pool2d_backward_params(
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
     >>> window = (1, 1), ((0, 0), (0, 0)), (1, 1)  # strides, padding, dilation
-    >>> x, dy = np.array([3.0, 1.0, 2.0]).reshape(1, 1, 3, 1), np.full((1, 1, 1, 1), 10.0)
+    >>> x = np.array([3.0, 1.0, 2.0]).reshape(1, 1, 3, 1)
+    >>> dy = np.full((1, 1, 1, 1), 10.0)
     >>> code = np.full((1, 1, 1, 1), 1, np.uint8)
     >>> dw, db = np.empty((1, 2, 1, 1)), np.empty(1)
     >>> reference.conv2d_relu_max_pool2d_backward_params(
@@ -813,7 +825,8 @@ def dense_backward_input(dy, w, dx, scratch):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
-    >>> dy, w, dx = np.array([[1.0, 1.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]), np.empty((1, 2))
+    >>> dy, w = np.array([[1.0, 1.0]]), np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> dx = np.empty((1, 2))
     >>> reference.dense_backward_input(dy, w, dx, scratch)
     >>> dx.tolist()
     [[3.0, 7.0]]
@@ -870,7 +883,7 @@ def relu_forward(x, y, max_value, negative_slope, threshold):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> x, y = np.array([-2.0, 0.5, 9.0]), np.empty(3)
-    >>> reference.relu_forward(x, y, max_value=6.0, negative_slope=0.5, threshold=0.0)
+    >>> reference.relu_forward(x, y, 6.0, negative_slope=0.5, threshold=0.0)
     >>> y.tolist()
     [-1.0, 0.5, 6.0]
     """
@@ -898,7 +911,7 @@ def relu_backward(x, dy, dx, max_value, negative_slope, threshold):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> x, dy, dx = np.array([-2.0, 0.0, 0.5, 9.0]), np.ones(4), np.empty(4)
-    >>> reference.relu_backward(x, dy, dx, max_value=6.0, negative_slope=0.5, threshold=0.0)
+    >>> reference.relu_backward(x, dy, dx, 6.0, negative_slope=0.5, threshold=0.0)
     >>> dx.tolist()
     [0.5, 0.5, 1.0, 0.0]
     """
@@ -1121,8 +1134,8 @@ def batch_norm_statistics(x, mean, variance, scratch):
     >>> import numpy as np
     >>> from convlib.kernels import reference
     >>> scratch = reference.memory.Scratch()
-    >>> mean, variance = np.empty(1), np.empty(1)
-    >>> reference.batch_norm_statistics(np.array([[1.0], [5.0]]), mean, variance, scratch)
+    >>> x, mean, variance = np.array([[1.0], [5.0]]), np.empty(1), np.empty(1)
+    >>> reference.batch_norm_statistics(x, mean, variance, scratch)
     >>> mean.tolist(), variance.tolist()
     ([3.0], [4.0])
     """
@@ -1181,7 +1194,7 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
     >>> mean, variance, gamma = np.array([[3.0], [4.0], [10.0]])
     >>> dgamma, dbeta = np.empty(1), np.empty(1)
     >>> reference.batch_norm_backward(
-    ...     x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon=0.0, scratch=scratch
+    ...     x, dy, mean, variance, gamma, dx, dgamma, dbeta, 0.0, scratch
     ... )
     >>> dgamma.tolist(), dbeta.tolist()  # x̂ is −1 and 1
     ([2.0], [6.0])
@@ -1292,7 +1305,8 @@ def categorical_cross_entropy_forward(p, target, losses):
     --------
     >>> import numpy as np
     >>> from convlib.kernels import reference
-    >>> p, target, losses = np.full((1, 4), 0.25), np.array([[0.0, 1.0, 0.0, 0.0]]), np.empty(1)
+    >>> p, target = np.full((1, 4), 0.25), np.array([[0.0, 1.0, 0.0, 0.0]])
+    >>> losses = np.empty(1)
     >>> reference.categorical_cross_entropy_forward(p, target, losses)
     >>> losses.round(4).tolist()  # log 4
     [1.3863]
@@ -1317,7 +1331,8 @@ def categorical_cross_entropy_backward(p, target, dp, scale):
     --------
     >>> import numpy as np
     >>> from convlib.kernels import reference
-    >>> p, target, dp = np.full((1, 4), 0.25), np.array([[0.0, 1.0, 0.0, 0.0]]), np.empty((1, 4))
+    >>> p, target = np.full((1, 4), 0.25), np.array([[0.0, 1.0, 0.0, 0.0]])
+    >>> dp = np.empty((1, 4))
     >>> reference.categorical_cross_entropy_backward(p, target, dp, scale=1.0)
     >>> dp.tolist()
     [[1.0, -3.0, 1.0, 1.0]]
