@@ -69,8 +69,10 @@ def describe_pictures(app, doctree):
 def rewrite_docstring(app, what, name, thing, options, lines):
     """Let a docstring lead to the chapter that it names, and shapes look like shapes."""
     text = linked_to_chapters("\n".join(lines))
-    # Sphinx puts types in parentheses, which shapes have themselves.
-    lines[:] = re.sub(r"(?m)^(:type .*?: )(?=\()(?!\(*int)", r"\1array ", text).split("\n")
+    # Sphinx puts types in parentheses, which shapes and pairs have themselves.
+    text = re.sub(r"(?m)^(:\w*type .*?: )(?=\()(?!\(*int)", r"\1array ", text)
+    text = re.sub(r"(?m)^(:\w*type .*?: )\((int, int|\(int, int\), \(int, int\))\)$", r"\1\2", text)
+    lines[:] = text.split("\n")
 
 
 def leave_out_fields(app, what, name, thing, skip, options):

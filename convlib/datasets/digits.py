@@ -12,7 +12,7 @@ import numpy as np
 from convlib.datasets._common import Arrays, DatasetError
 
 TRAIN = 1347
-"""How many of the digits, the first ones, are for training: three quarters."""
+"""How many of the digits, the first ones, are for training, three quarters."""
 
 _FILE = "digits.csv.gz"
 _SIZE, _BOX, _FULL_SIZE = 8, 20, 28

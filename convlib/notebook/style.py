@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE = "#0072B2"
-"""First colour of the Okabe-Ito palette used in the book: the thing that is discussed."""
+"""First colour of the Okabe-Ito palette used in the book, for what is discussed."""
 ORANGE = "#D55E00"
-"""Second colour: the thing it is compared with, and mistakes."""
+"""Second colour, for what it is compared with, and for mistakes."""
 GREY = "#8A8A8A"
 """Context, which should not draw the eye."""
 
