@@ -605,7 +605,7 @@ class BatchNormalization(Layer):
     Training uses the statistics of the batch; everything else, and a layer with
     ``trainable=False``, the running averages of those seen in training.
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 11, "The chain".
 
     Parameters
     ----------
@@ -1056,7 +1056,8 @@ class Flatten(Layer):
 class Dropout(Layer):
     """In training, set a random share of the values to zero and scale up the others.
 
-    See chapter 14, "One number has a width".
+    It is meant to narrow the gap between training and test images. The book's networks do without
+    it. See chapter 14, "One number has a width".
 
     Parameters
     ----------

@@ -230,7 +230,7 @@ class Adam(Optimizer):
 
     Running means of the gradients and of their squares begin at zero and are corrected for that.
 
-    See chapter 14, "One number has a width".
+    See chapter 2, "Which one learns better?".
 
     Parameters
     ----------

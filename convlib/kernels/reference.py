@@ -1056,7 +1056,7 @@ def dropout(x, y, rate, seed):
     Whether element i (in memory order) is dropped is a function of ``seed`` and i alone, so no
     mask is stored: called with dy and dx and the same seed, this is also the gradient.
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 14, "One number has a width".
 
     Parameters
     ----------
@@ -1121,7 +1121,7 @@ def gather(x, indices, y):
 def batch_norm_statistics(x, mean, variance, scratch):
     """Mean and (biased) variance of each channel over a batch.
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 11, "The chain".
 
     Parameters
     ----------
@@ -1146,7 +1146,7 @@ def batch_norm_statistics(x, mean, variance, scratch):
 def batch_norm_forward(x, mean, variance, gamma, beta, y, epsilon):
     """``y = gamma · (x − mean) / √(variance + epsilon) + beta``, channel by channel.
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 11, "The chain".
 
     Parameters
     ----------
@@ -1173,7 +1173,7 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
     With ``x̂ = (x − mean) / σ``: ``dbeta = Σ dy``, ``dgamma = Σ dy·x̂``,
     ``dx = gamma/σ · (dy − dbeta/rows − x̂·dgamma/rows)`` (Ioffe & Szegedy, 2015, section 3).
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 11, "The chain".
 
     Parameters
     ----------
@@ -1209,7 +1209,7 @@ def batch_norm_backward(x, dy, mean, variance, gamma, dx, dgamma, dbeta, epsilon
 def moving_average_update(average, x, share, scratch):
     """Let an average follow what is measured: ``average ← average + share · (x − average)``.
 
-    See chapter 14, "One number has a width".
+    The book's networks do without it. See chapter 11, "The chain".
 
     Parameters
     ----------
@@ -1597,7 +1597,7 @@ def adam_update(w, dw, mean, mean_square, learning_rate, beta_1, beta_2, epsilon
     ``w ← w − rate·√(1 − beta_2^step)/(1 − beta_1^step) · mean / (√mean_square + epsilon)``, with
     running means of dw and dw² that keep the shares beta_1 and beta_2 of their old values.
 
-    See chapter 14, "One number has a width".
+    See chapter 2, "Which one learns better?".
 
     Parameters
     ----------
