@@ -172,15 +172,15 @@ class CategoricalCrossentropy(_ClassLoss):
 
     Examples
     --------
-    A model that finds all four classes equally likely has the loss log 4:
+    A model that finds all four classes equally likely:
 
     >>> import numpy as np
     >>> from convlib import layers, losses, models
     >>> model = models.Sequential([layers.Input((4,)), layers.Softmax()])
     >>> model.compile(loss=losses.CategoricalCrossentropy())
     >>> loss = model.evaluate(np.zeros((1, 4)), np.array([[0, 1, 0, 0]]), verbose=0)
-    >>> round(loss, 4) == round(float(np.log(4)), 4)
-    True
+    >>> round(loss, 3)  # log 4
+    1.386
     """
 
     name = "categorical_crossentropy"
@@ -224,8 +224,8 @@ class SparseCategoricalCrossentropy(_ClassLoss):
     >>> model = models.Sequential([layers.Input((4,)), layers.Activation("linear")])
     >>> model.compile(loss=losses.SparseCategoricalCrossentropy(from_logits=True))
     >>> loss = model.evaluate(np.zeros((1, 4)), np.array([1]), verbose=0)
-    >>> round(loss, 4) == round(float(np.log(4)), 4)
-    True
+    >>> round(loss, 3)  # log 4
+    1.386
     """
 
     name = "sparse_categorical_crossentropy"
@@ -283,15 +283,15 @@ class BinaryCrossentropy(Loss):
 
     Examples
     --------
-    A model that says neither yes nor no has the loss log 2:
+    A model that says neither yes nor no:
 
     >>> import numpy as np
     >>> from convlib import layers, losses, models
     >>> model = models.Sequential([layers.Input((1,)), layers.Activation("sigmoid")])
     >>> model.compile(loss=losses.BinaryCrossentropy())
     >>> loss = model.evaluate(np.zeros((1, 1)), np.array([1]), verbose=0)
-    >>> round(loss, 4) == round(float(np.log(2)), 4)
-    True
+    >>> round(loss, 3)  # log 2
+    0.693
     """
 
     name = "binary_crossentropy"
