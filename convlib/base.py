@@ -132,6 +132,14 @@ class Layer(Step):
     ValueError
         If ``input_shape`` is no tuple of positive integers, or ``data_format`` not 'channels_last'.
 
+    Notes
+    -----
+    What runs is ``forward(x, y, work, training)``, which writes y, and
+    ``backward(x, y, dy, dx, work)``, which writes dx unless it is None. Here x and dx have the
+    shape of the input, y and dy that of the output, the samples first. ``work`` has the backend's
+    ``kernels``, their ``scratch``, ``saved`` for what backward needs of forward, and ``gradients``:
+    None, or where those of the weights go.
+
     Examples
     --------
     >>> from convlib import layers
@@ -184,6 +192,11 @@ class Layer(Step):
     def build(self, input_shape: Shape) -> None:
         """Fix the input shape, None for the number of samples first, and create the weights.
 
+        Parameters
+        ----------
+        input_shape : tuple
+            As in ``(None, 28, 28, 1)``.
+
         Raises
         ------
         ValueError
@@ -214,10 +227,30 @@ class Layer(Step):
         self._constant_names: list[str] = []  # of arrays that the kernels read and nobody changes
 
     def create_weights(self, input_shape: Shape) -> None:
-        """Create the weights with `add_weight`, and whatever else the shape decides."""
+        """Create the weights with `add_weight`, and whatever else the shape decides.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            None first, for the number of samples.
+        """
 
     def add_weight(self, name, shape, initializer, trainable=True) -> None:
-        """Create a weight and keep it as the attribute ``name``."""
+        """Create a weight and keep it as the attribute ``name``.
+
+        Parameters
+        ----------
+        name : str
+        shape : tuple of int
+        initializer : str or Initializer
+        trainable : bool, default True
+            Whether training changes it.
+
+        Raises
+        ------
+        ValueError
+            If there is no initializer of that name.
+        """
         setattr(self, name, initializers.get(initializer)(shape).astype(self.dtype))
         (self._trainable_names if trainable else self._fixed_names).append(name)
 
@@ -232,13 +265,24 @@ class Layer(Step):
         return [getattr(self, name) for name in (*self._trainable_names, *self._fixed_names)]
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of the weights, in Keras' order and layout."""
+        """Return copies of the weights, in Keras' order and layout.
+
+        Returns
+        -------
+        list of arrays
+            Of the shapes that the layer's description gives.
+        """
         return [memory.to_host(weight).copy() for weight in self.weights]
 
     def move_to(self, place: ModuleType) -> None:
         """Let all arrays that the kernels read lie in another ``memory``, unless they do already.
 
         A weight that is moved is a new array, so that a plan which holds the old one sees it.
+
+        Parameters
+        ----------
+        place : module
+            The ``memory`` of a backend.
         """
         for name in (*self._trainable_names, *self._fixed_names, *self._constant_names):
             array = getattr(self, name)
@@ -248,6 +292,11 @@ class Layer(Step):
     def set_weights(self, weights: Iterable) -> None:
         """Replace the values of the weights.
 
+        Parameters
+        ----------
+        weights : sequence of arrays
+            Of the shapes and in the order of `get_weights`.
+
         Raises
         ------
         ValueError
@@ -256,7 +305,17 @@ class Layer(Step):
         assign_weights(self.weights, weights, self.label)
 
     def count_params(self) -> int:
-        """Return the number of weights, fixed ones included."""
+        """Return the number of weights, fixed ones included.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
+        """
         self._require_built()
         return sum(weight.size for weight in self.weights)
 
@@ -264,6 +323,15 @@ class Layer(Step):
         """Return the multiplications (each with an addition) that one sample costs in forward.
 
         Only those of convolutions and dense layers are counted.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
         """
         self._require_built()
         return 0
@@ -278,7 +346,12 @@ class Layer(Step):
     # Configuration
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal layer, in terms that JSON knows."""
+        """Return the constructor arguments that make an equal layer, in terms that JSON knows.
+
+        Returns
+        -------
+        dict
+        """
         config = {name: getattr(self, name) for name in self._argument_names()}
         for name, value in config.items():
             if isinstance(value, initializers.Initializer):
@@ -291,7 +364,12 @@ class Layer(Step):
         }
 
     def steps(self) -> list[Step]:
-        """Return what runs: usually this layer itself."""
+        """Return what runs: usually this layer itself.
+
+        Returns
+        -------
+        list of Step
+        """
         return [self]
 
     # What constructors use

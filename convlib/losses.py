@@ -40,10 +40,34 @@ class Loss:
     name = "loss"
 
     def check_output(self, output_shape: tuple) -> None:
-        """Raise ValueError if a model with such outputs, None first, cannot have this loss."""
+        """Refuse a model whose outputs cannot have this loss.
+
+        Parameters
+        ----------
+        output_shape : tuple
+            None first, for the number of samples.
+
+        Raises
+        ------
+        ValueError
+            In the losses that want classes, if there is no row of them.
+        """
 
     def targets(self, y, output_shape: tuple, dtype: str) -> np.ndarray:
         """Return the user's ``y`` checked against the model's output, ready for batches.
+
+        Parameters
+        ----------
+        y : array
+            What the user gave: see the class.
+        output_shape : tuple
+            Of the model, None first.
+        dtype : str
+            That of the model.
+
+        Returns
+        -------
+        array (samples, ...)
 
         Raises
         ------
@@ -53,31 +77,95 @@ class Loss:
         return _matching(y, output_shape, dtype, self.name)
 
     def wanted(self, y: np.ndarray) -> np.ndarray:
-        """Return what the outputs should become, given `targets`: labels, or rows of numbers."""
+        """Return what the outputs should become, given `targets`: labels, or rows of numbers.
+
+        Parameters
+        ----------
+        y : array (samples, ...)
+            From `targets`.
+
+        Returns
+        -------
+        array (samples,) of labels, or (samples, outputs)
+        """
         return y.reshape(len(y), -1) if y.ndim > 1 else y
 
     def encode(self, y: np.ndarray, buffer: np.ndarray, work: Work) -> np.ndarray:
-        """Return a batch of `wanted` as the kernels want it, written to ``buffer`` if need be."""
+        """Return a batch of `wanted` as the kernels want it, written to ``buffer`` if need be.
+
+        Parameters
+        ----------
+        y : array (n,) or (n, outputs)
+            Some of what `wanted` returned.
+        buffer : array (n, outputs)
+            Memory for the result, if y does not serve as it is.
+        work : Work
+
+        Returns
+        -------
+        array (n, outputs)
+        """
         return y
 
     def saved(self, output_shape: tuple) -> dict:
-        """Return what forward keeps for backward, as `layers.Step.saved` does."""
+        """Return what forward keeps for backward, as `layers.Step.saved` does.
+
+        Parameters
+        ----------
+        output_shape : tuple
+            Of the model, None first.
+
+        Returns
+        -------
+        dict
+        """
         return {}
 
     def forward(self, x, target, losses, work: Work) -> None:
-        """Write the loss of each row of x, the model's output, to ``losses``."""
+        """Write the loss of each row of x, the model's output, to ``losses``.
+
+        Parameters
+        ----------
+        x, target : array (n, outputs)
+        losses : array (n,), overwritten
+        work : Work
+        """
         raise NotImplementedError
 
     def backward(self, x, target, dx, scale: float, work: Work) -> None:
-        """Write ``scale`` times the derivative of each row's loss to ``dx``."""
+        """Write ``scale`` times the derivative of each row's loss to ``dx``.
+
+        Parameters
+        ----------
+        x, target : array (n, outputs)
+        dx : array (n, outputs), overwritten
+        scale : float
+        work : Work
+        """
         raise NotImplementedError
 
     def prediction(self, x: np.ndarray, work: Work) -> np.ndarray:
-        """Return what metrics should compare with the targets."""
+        """Return what metrics should compare with the targets.
+
+        Parameters
+        ----------
+        x : array (n, outputs)
+            The model's output.
+        work : Work
+
+        Returns
+        -------
+        array (n, outputs)
+        """
         return x
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal loss."""
+        """Return the constructor arguments that make an equal loss.
+
+        Returns
+        -------
+        dict
+        """
         return dict(vars(self))
 
 

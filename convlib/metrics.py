@@ -57,7 +57,7 @@ class Metric:
 
         Parameters
         ----------
-        y_true : array
+        y_true : array (samples, ...)
             What is right: see the class.
         y_pred : array (samples, outputs)
             What the model said.
@@ -67,15 +67,37 @@ class Metric:
         self._count += values.size
 
     def result(self) -> float:
-        """Return the mean so far, 0 if there was nothing."""
+        """Return the mean so far, 0 if there was nothing.
+
+        Returns
+        -------
+        float
+        """
         return self._total / self._count if self._count else 0.0
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return how right each sample is, one number each."""
+        """Return how right each sample is, one number each.
+
+        Parameters
+        ----------
+        y_true : array (samples, ...)
+            What is right: see the class.
+        y_pred : array (samples, outputs)
+            What the model said.
+
+        Returns
+        -------
+        array (samples,)
+        """
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal metric."""
+        """Return the constructor arguments that make an equal metric.
+
+        Returns
+        -------
+        dict
+        """
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
 

@@ -70,7 +70,7 @@ class Optimizer:
 
         Parameters
         ----------
-        parameters : (parameters,) array
+        parameters : array (parameters,)
         place : module
             The ``memory`` in which the state is to lie.
         """
@@ -89,9 +89,21 @@ class Optimizer:
         gradients: np.ndarray,
         scratch: Scratch,
     ) -> bool:
-        """Complete the gradients and take one step, changing ``parameters``; return True.
+        """Complete the gradients and take one step, unless one of them is NaN or infinite.
 
-        Or return False, and change nothing, if a gradient is NaN or infinite.
+        Parameters
+        ----------
+        kernels : module
+            The backend.
+        parameters : array (parameters,), updated
+        gradients : array (parameters,), completed
+            Some may still lie in ``scratch`` as partial sums.
+        scratch : Scratch
+
+        Returns
+        -------
+        bool
+            Whether the step was taken; if not, the parameters are as before.
         """
         is_taken = self._update(kernels, parameters, gradients, scratch)
         self.iterations += is_taken
@@ -101,7 +113,12 @@ class Optimizer:
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal optimizer."""
+        """Return the constructor arguments that make an equal optimizer.
+
+        Returns
+        -------
+        dict
+        """
         return {k: v for k, v in vars(self).items() if k not in ("state", "iterations", "owner")}
 
 

@@ -35,6 +35,7 @@ myst_heading_anchors = 4
 myst_heading_slug_func = "website.pages.notebook_anchor"
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # what a base class says of its methods is said once
 autodoc_typehints = "none"  # the docstrings give types, with shapes
 napoleon_google_docstring = False
 napoleon_use_ivar = True
