@@ -93,7 +93,8 @@ def place_of(item, row_length, image_length):
     return int32(sample), int32(row), int32(item - row * row_length)
 
 
-@inlined
+# By Numba: LLVM would do it too late to see the constant `at`, and put the numbers into memory.
+@cuda.jit(device=True, inline="always")
 def fetch_patch(numbers, at, x, taps, k, start, row, column, geometry, by_quads):
     """Fetch what a pixel sees under four taps; zeros outside of the image."""
     length = taps.size // 4
