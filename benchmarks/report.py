@@ -32,6 +32,7 @@ def machine_paragraph(machine: dict, speed: dict) -> str:
     gpu = f"{machine['GPU']}; " if "GPU" in machine else ""
     return (
         f"{gpu}{machine['processor']}, {machine['cores']} cores, "
-        f"vectors of {machine['vector bits']} bits, {machine['system']}. {versions}. Images: {machine['images']}. "
-        f"Measured on {machine['date']}. Speed of the machine before and after: {speeds}.\n"
+        f"vectors of {machine['vector bits']} bits, {machine['system']}. "
+        f"{versions}. Images: {machine['images']}. Measured on {machine['date']}. "
+        f"Speed of the machine before and after: {speeds}.\n"
     )

@@ -93,7 +93,8 @@ def multiply_add(repeats: int = 1000):
 def _multiply_add(y, factor, summand, repeats):
     sums = cuda.local.array(CHAINS, float32)
     for chain in range(CHAINS):
-        sums[chain] = float32(chain)  # different ones, or they would be computed once
+        # Different ones, or they would be computed once.
+        sums[chain] = float32(cuda.threadIdx.x + chain)
     for _ in range(repeats):
         for _ in range(UNROLLED):
             for chain in range(CHAINS):
