@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from numba.cuda.dispatcher import _LaunchConfiguration
 
 from benchmarks.contestants import ours
 from benchmarks.machine import missing_gpu
@@ -161,6 +160,8 @@ def trained(images: int = 1000) -> dict:
 
 def noted_launches() -> list:
     """Return a list that grows with each kernel that Python launches by itself from now on."""
+    from numba.cuda.dispatcher import _LaunchConfiguration
+
     launches, launch = [], _LaunchConfiguration.__call__
 
     def note(configuration, *arguments):
