@@ -65,7 +65,7 @@ def main(for_bench: Sequence[str] = ()) -> int:
 def parts(for_bench: Sequence[str]) -> list[tuple[str, float, Callable[[float], None]]]:
     """Return for each part its name, the most seconds that it may take, and what runs it."""
     return [
-        ("contract", 150, contract),
+        ("contract", 170, contract),
         ("training twice gives the same bits", 60, repeats),
         ("graphs and plain launches give the same bits", 45, graphs_change_nothing),
         ("memcheck", 40, partial(sanitizer, "memcheck")),

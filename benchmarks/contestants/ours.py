@@ -209,7 +209,7 @@ def convolution(direction: str, **layer):
 
 def operation(kind: str, direction: str, shape: list[int]):
     """Run one pass of an operation that is all memory; return the bytes that have to move."""
-    kernels = get_backend()
+    kernels, shape = get_backend(), tuple(shape)
     scratch, empty = kernels.memory.Scratch(), kernels.memory.empty
     x = placed(drawn(shape))
     rows = x.reshape(math.prod(shape[:-1]), shape[-1])
