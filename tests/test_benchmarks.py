@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -343,6 +346,23 @@ def test_a_measurement_that_breaks_a_floor_ends_with_that_status(monkeypatch, tm
     assert command.main(arguments) == 0
 
 
+@pytest.mark.parametrize("backend", command.TABLES)
+def test_every_process_is_told_on_what_to_compute(backend, monkeypatch):
+    @contextmanager
+    def prepared(python, is_quick, asked):
+        seen.append((asked, os.environ["CONVLIB_BACKEND"]))
+        yield SimpleNamespace(peers=[])
+
+    seen, nothing = [], {"figures": {}}
+    monkeypatch.setenv("CONVLIB_BACKEND", "reference")
+    monkeypatch.setattr(machine, "missing_gpu", lambda: None)
+    monkeypatch.setattr(command, "prepared", prepared)
+    monkeypatch.setattr(command, "measured", lambda name, *_: seen.append(name) or nothing)
+    monkeypatch.setattr(command, "write", lambda *_: None)
+    assert command.main(["--backend", backend, "--results", "folder"]) == 0
+    assert seen == [(backend, backend), *command.TABLES[backend]]
+
+
 # Reports
 
 
@@ -367,7 +387,7 @@ def quick(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     on_the_cpu = Entry("convlib", "ours", environment={"CONVLIB_BACKEND": "cpu"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONVLIB_BACKEND", "reference")  # as an example of what does not matter
+        patch.setenv("CONVLIB_BACKEND", "cpu")  # restores what there was
         assert command.main(["--quick", "--results", str(folder)]) == 0
         patch.setattr(machine, "missing_gpu", lambda: None)
         patch.setitem(CONTESTANTS, "cuda", {"ours": on_the_cpu, "plain": on_the_cpu})
