@@ -42,7 +42,7 @@ COLUMNS = [
 def measure(settings: Settings) -> dict:
     """Measure convolutions, then operations that hardly compute."""
     convolutions, figures = measure_convolutions(settings)
-    shape = (settings.count(images(settings), 2), *IMAGE)
+    shape = (images(settings), *IMAGE)
     operations, more = memory.measure_operations(settings, shape, PLACE)
     return {"tables": [convolutions, operations], "figures": figures | more}
 
@@ -71,4 +71,4 @@ def measure_convolutions(settings: Settings) -> tuple[dict, dict]:
 def images(settings: Settings) -> int:
     """Return how many images make an array of a gigabyte, or what a smaller GPU can hold."""
     room = settings.introductions["ours"].get("GPU memory", math.inf)
-    return int(min(IMAGES, max(1, room / SHARE // (4 * math.prod(IMAGE)))))
+    return max(1, int(min(IMAGES, room / SHARE / (4 * math.prod(IMAGE)))))

@@ -45,11 +45,9 @@ CONTESTANTS = {
         "keras_tensorflow": Entry("Keras/TensorFlow", "keras_tensorflow", "pip install tensorflow"),
     },
     "cuda": {
-        "ours": Entry("convlib", "ours_on_gpu"),
+        "ours": Entry("convlib", "ours_on_gpu", environment={"CONVLIB_CUDA_GRAPHS": "1"}),
         "plain": Entry(
-            "convlib (plain launches)",
-            "ours_on_gpu",
-            environment={"CONVLIB_CUDA_GRAPHS": "0"},
+            "convlib (plain launches)", "ours_on_gpu", environment={"CONVLIB_CUDA_GRAPHS": "0"}
         ),
         "pytorch": Entry("PyTorch", "pytorch_on_gpu", PYTORCH),
         "pytorch_graphs": Entry("PyTorch (CUDA graphs)", "pytorch_on_gpu", PYTORCH),

@@ -280,6 +280,8 @@ def test_operations_have_a_gigabyte_or_what_a_small_gpu_can_hold():
     there = on_a_gpu()
     nbytes = 4 * math.prod(gpu_layers.IMAGE)
     assert gpu_layers.images(there) * nbytes > 1 << 30
+    there.introductions["ours"]["GPU memory"] = 1e8
+    assert gpu_layers.images(there) == 1
     there.introductions["ours"]["GPU memory"] = 8e9
     assert 0.9 * 8e9 / 24 < gpu_layers.images(there) * nbytes <= 8e9 / 24
 
