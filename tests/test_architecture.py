@@ -102,6 +102,20 @@ def test_backends_never_import_one_another(backend):
                 assert not name.startswith(others), f"{dotted(path)} must not import {name}"
 
 
+def test_kernels_are_launched_in_one_place():
+    """``kernel[blocks, threads](...)`` stands in `_device` alone, or a recorded step would lack it.
+
+    A kernel on a shelf is not launched: ``table[name](...)`` has one index.
+    """
+    found = set()
+    for path in (PACKAGE / "kernels" / "cuda").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(node, "func", None)
+            if isinstance(called, ast.Subscript) and isinstance(called.slice, ast.Tuple):
+                found.add(path.name)
+    assert found == {"_device.py"}
+
+
 def test_third_party_imports_are_declared():
     """The library needs its dependencies only; parts of it need those of the extras too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

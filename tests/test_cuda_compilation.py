@@ -177,6 +177,18 @@ def test_numbers_on_the_device_keep_the_precision(operation, name, dtype, launch
     assert_single_precision(launches)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_what_training_launches_besides(dtype, launches):
+    scratch, array = _device.DeviceScratch(postpones_sums=True), claimed(np.ones(5, dtype))
+    _device.copy(array, array)
+    scratch.changing("number", 1, dtype)
+    assert {function.__name__ for function, _ in launches} == {"_copy", "_put"}
+    if dtype is np.float32:
+        assert_single_precision(launches)
+    for generation in GENERATIONS:
+        assert_in_registers(launches, generation)
+
+
 def assert_single_precision(launches):
     """An integer literal beside a float32 makes float64, which most GPUs compute slowly."""
     for function, types in launches:
