@@ -1,6 +1,7 @@
 """Arrays on the device, work memory there, and launches: all that knows the objects of numba.cuda.
 
-A port to another package would change this file and `_vec`.
+A port to another package would change this file and `_vec`. Graphs come from cuda.core, on which
+numba.cuda is built.
 """
 
 import math
@@ -56,10 +57,11 @@ class Graph:
     """
 
     def __init__(self):
-        from cuda.core import Device
+        from cuda.core import Device, Stream
 
         self._kept = []
         with _driver_errors(RuntimeError):
+            self._default = Stream.from_handle(0)
             device = Device()
             device.set_current()
             self._builder = device.create_graph_builder()
@@ -84,9 +86,7 @@ class Graph:
 
     def replay(self) -> None:
         """Run all launches, after whatever was launched before."""
-        from cuda.core import Stream
-
-        self._graph.launch(Stream.from_handle(0))
+        self._graph.launch(self._default)
 
 
 class _Thread(threading.local):
