@@ -86,8 +86,8 @@ def network(optimizer="adam"):
         layers.BatchNormalization(name="normal"),
         layers.Flatten(),
         layers.Dropout(0.3, name="drop"),
-        layers.Dense(3, name="step"),
-        layers.Dropout(0.0),
+        layers.Dense(3, activation="tanh", name="step"),
+        layers.Dropout(0.0),  # which copies, as backward through tanh needs its output
         layers.Softmax(),
     ]
     return compiled(stack, optimizer)
