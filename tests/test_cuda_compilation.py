@@ -21,7 +21,7 @@ pytest.importorskip("numba_cuda", reason="needs the extra 'cuda': the GPU's comp
 if numba.config.ENABLE_CUDASIM:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
-from cuda.core import Linker, LinkerOptions, ObjectCode
+from cuda.core import Linker, LinkerOptions, ObjectCode, Stream
 from numba import cuda
 from numba.cuda import dispatcher
 
@@ -187,6 +187,13 @@ def test_what_training_launches_besides(dtype, launches):
         assert_single_precision(launches)
     for generation in GENERATIONS:
         assert_in_registers(launches, generation)
+
+
+def test_recorded_launches_go_to_the_stream_of_the_recording():
+    assert _device.DeviceScratch.recorder is _device.Graph
+    stream = Stream.from_handle(7)
+    assert _device._put[200, 1, stream].stream is stream
+    assert int(_device._put[200, 1].stream.handle) == int(Stream.from_handle(0).handle) == 0
 
 
 def assert_single_precision(launches):
