@@ -68,6 +68,12 @@ class Step:
         """
         return {}
 
+    def prepare(self, work: Work) -> None:
+        """Before forward in training, place what changes from step to step, as what is random.
+
+        The rest of a step may be recorded, and replayed: see `Scratch.repeat`.
+        """
+
     def forward(self, x: np.ndarray, y: np.ndarray, work: Work, training: bool) -> None:
         """Compute y from x."""
         raise NotImplementedError

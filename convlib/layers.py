@@ -1098,11 +1098,15 @@ class Dropout(Layer):
         self._own_generator = None if seed is None else np.random.default_rng(seed)
         super().__init__(**keywords)
 
-    def forward(self, x, y, work, training):
-        work.saved["seed"] = None
-        if training and self.rate:
+    def prepare(self, work):
+        """Draw the seed of a training step."""
+        if self.rate:
             generator = self._own_generator or utils.random_generator()
-            work.saved["seed"] = int(generator.integers(2**63))
+            seed = int(generator.integers(2**63))
+            work.saved["seed"] = work.scratch.changing((self.name, "seed"), seed, np.uint64)
+
+    def forward(self, x, y, work, training):
+        work.saved["drops"] = training and self.rate > 0
         self._drop(x, y, work)
 
     def backward(self, x, y, dy, dx, work):
@@ -1110,9 +1114,8 @@ class Dropout(Layer):
             self._drop(dy, dx, work)
 
     def _drop(self, source, target, work):
-        seed = work.saved["seed"]
-        if seed is not None:
-            work.kernels.dropout(source, target, float(self.rate), seed)
+        if work.saved["drops"]:
+            work.kernels.dropout(source, target, float(self.rate), work.saved["seed"])
         elif target is not source:
             work.kernels.memory.copy(source, target)
 

@@ -719,15 +719,33 @@ class Sequential:
         """
         samples = plan.load(x, start, stop, order)
         plan.load_targets(wanted, start, stop, order)
-        plan.forward(samples, training=True)
-        is_taken = plan.scratch.admits(plan.losses(samples))
-        if is_taken:
-            plan.backward_from_loss(samples)
-            vectors = self._parameters.values, self._parameters.gradients
-            is_taken = self.optimizer.update(plan.kernels, *vectors, plan.scratch)
-        if is_taken:
-            plan.commit(samples)
+        plan.prepare(samples)
+        numbers = self.optimizer.prepare(plan.scratch, self.dtype)
+
+        def compute():
+            plan.forward(samples, training=True)
+            is_taken = plan.scratch.admits(plan.losses(samples))
+            if is_taken:
+                plan.backward_from_loss(samples)
+                vectors = self._parameters.values, self._parameters.gradients
+                is_taken = self.optimizer.step(plan.kernels, *vectors, numbers, plan.scratch)
+            if is_taken:
+                plan.commit(samples)
+            return is_taken
+
+        is_taken = plan.scratch.repeat(samples, self._settings, compute)
+        self.optimizer.iterations += is_taken
         report.add(samples, is_taken)
+
+    def _settings(self):
+        """Return what decides on a step of training besides the batch; see `Scratch.repeat`.
+
+        It is all that the layers, the loss and the optimizer have, so that nobody need think of it
+        who adds a setting.
+        """
+        owners = *self.layers, self.loss
+        settings = [value for owner in owners for value in vars(owner).values()]
+        return [*settings, *self.optimizer.settings()]
 
     def _diagnosis(self, x, y, chosen):
         """Return why the loss or a gradient of these samples is not finite."""

@@ -105,11 +105,24 @@ class Optimizer:
         bool
             Whether the step was taken; if not, the parameters are as before.
         """
-        is_taken = self._update(kernels, parameters, gradients, scratch)
+        numbers = self.prepare(scratch, parameters.dtype)
+        is_taken = self.step(kernels, parameters, gradients, numbers, scratch)
         self.iterations += is_taken
         return is_taken
 
-    def _update(self, kernels, parameters, gradients, scratch):
+    def prepare(self, scratch: Scratch, dtype) -> tuple:
+        """Return learning rate and number of the coming step as `step` takes them."""
+        numbers = {"learning_rate": self.learning_rate, "step": self.iterations + 1}
+        return tuple(scratch.changing(name, value, dtype) for name, value in numbers.items())
+
+    def settings(self) -> list:
+        """Return what else decides on a step; see `Scratch.repeat`."""
+        apart = "learning_rate", "iterations"
+        others = [value for name, value in vars(self).items() if name not in apart]
+        return [self, *others, *self.state.values()]
+
+    def step(self, kernels, parameters, gradients, numbers, scratch) -> bool:
+        """Do what `update` does with numbers from `prepare`, but do not count the step."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -178,12 +191,13 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate)
         self.rho, self.epsilon = _share("rho", rho), _at_least_zero("epsilon", epsilon)
 
-    def _update(self, kernels, parameters, gradients, scratch):
+    def step(self, kernels, parameters, gradients, numbers, scratch):
+        learning_rate, _ = numbers
         return kernels.rmsprop_update(
             parameters,
             gradients,
             self.state["mean_square"],
-            self.learning_rate,
+            learning_rate,
             self.rho,
             self.epsilon,
             scratch,
@@ -230,12 +244,13 @@ class SGD(Optimizer):
         super().__init__(learning_rate)
         self.momentum, self.nesterov = _share("momentum", momentum), bool(nesterov)
 
-    def _update(self, kernels, parameters, gradients, scratch):
+    def step(self, kernels, parameters, gradients, numbers, scratch):
+        learning_rate, _ = numbers
         return kernels.sgd_update(
             parameters,
             gradients,
             self.state["velocity"],
-            self.learning_rate,
+            learning_rate,
             self.momentum,
             self.nesterov,
             scratch,
@@ -282,17 +297,18 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2 = _share("beta_1", beta_1), _share("beta_2", beta_2)
         self.epsilon = _at_least_zero("epsilon", epsilon)
 
-    def _update(self, kernels, parameters, gradients, scratch):
+    def step(self, kernels, parameters, gradients, numbers, scratch):
+        learning_rate, step = numbers
         return kernels.adam_update(
             parameters,
             gradients,
             self.state["mean"],
             self.state["mean_square"],
-            self.learning_rate,
+            learning_rate,
             self.beta_1,
             self.beta_2,
             self.epsilon,
-            self.iterations + 1,
+            step,
             scratch,
         )
 
