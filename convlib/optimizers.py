@@ -111,18 +111,59 @@ class Optimizer:
         return is_taken
 
     def prepare(self, scratch: Scratch, dtype) -> tuple:
-        """Return learning rate and number of the coming step as `step` takes them."""
+        """Return learning rate and number of the coming step as `step` takes them.
+
+        Parameters
+        ----------
+        scratch : Scratch
+            Where they lie if the step is recorded, so that a repetition finds the new ones.
+        dtype : data type
+            Of the parameters.
+
+        Returns
+        -------
+        tuple
+            Two numbers, or on a GPU two arrays of one number each.
+        """
         numbers = {"learning_rate": self.learning_rate, "step": self.iterations + 1}
         return tuple(scratch.changing(name, value, dtype) for name, value in numbers.items())
 
     def settings(self) -> list:
-        """Return what else decides on a step; see `Scratch.repeat`."""
+        """Return what else decides on a step: with other settings a recorded one is of no use.
+
+        Returns
+        -------
+        list
+            Numbers, and arrays that are compared by identity.
+        """
         apart = "learning_rate", "iterations"
         others = [value for name, value in vars(self).items() if name not in apart]
         return [self, *others, *self.state.values()]
 
     def step(self, kernels, parameters, gradients, numbers, scratch) -> bool:
-        """Do what `update` does with numbers from `prepare`, but do not count the step."""
+        """Do what `update` does with numbers from `prepare`, but do not count the step.
+
+        Parameters
+        ----------
+        kernels : module
+            Of `convlib.kernels`, the backend.
+        parameters, gradients : array, shape (n,)
+            On the backend's device; the parameters are overwritten.
+        numbers : tuple
+            From `prepare`.
+        scratch : Scratch
+            Holds the partial sums of gradients that were postponed.
+
+        Returns
+        -------
+        bool
+            Whether the step was taken; in training on a GPU, where nothing is waited for, always True.
+
+        Raises
+        ------
+        NotImplementedError
+            By this class, which has no formula.
+        """
         raise NotImplementedError
 
     def get_config(self) -> dict:
