@@ -23,7 +23,14 @@ import numpy as np
 from convlib.kernels import reference
 from convlib.kernels.cpu import losses as fast_losses
 from convlib.kernels.cpu import optimizers as fast
-from convlib.notebook import figures, show, show_animation, show_digit_pad, source
+from convlib.notebook import (
+    figures,
+    show,
+    show_animation,
+    show_digit_pad,
+    show_explorer,
+    source,
+)
 from convlib.notebook.checks import train_and_look_inside as checks
 from convlib.utils import set_random_seed
 
@@ -546,6 +553,23 @@ show_digit_pad(
     read,
     test_images[seven, ..., 0],
     "A seven from the test set in place of your drawing, and the probability of each answer.",
+)
+
+# %% [markdown]
+# And now with the network open. Every map below is computed anew with every stroke. Point at any
+# value, and you see the patch it was made from, the kernel, the products and their sum; frames show
+# what it rests on, layer by layer down to the image. A click holds the value, and shows its map's
+# filter and what the map answers to ten test digits. Here nothing is centred before it is read, so
+# the button *Centre* and the arrows show again what moving a digit does.
+
+# %%
+one_of_each = [int(np.flatnonzero(truth == digit)[0]) for digit in range(10)]
+
+show_explorer(
+    model,
+    "A zero from the test set, the strongest maps of four layers that read it, and the "
+    "probability of each answer.",
+    gallery=test_images[one_of_each],
 )
 
 # %% [markdown]

@@ -9,6 +9,7 @@ from convlib.notebook.style import BLUE, GREY, ORANGE, STYLE, figure
 
 __all__ = [
     "BLUE",
+    "Explorer",
     "GREY",
     "ORANGE",
     "STYLE",
@@ -18,6 +19,7 @@ __all__ = [
     "show",
     "show_animation",
     "show_digit_pad",
+    "show_explorer",
     "source",
 ]
 
@@ -32,4 +34,8 @@ def __getattr__(name: str):
         from convlib.notebook.digit_pad import show_digit_pad
 
         return show_digit_pad
+    if name in ("Explorer", "show_explorer"):
+        from convlib.notebook.explorer import widget
+
+        return getattr(widget, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

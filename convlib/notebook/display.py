@@ -90,6 +90,28 @@ def require_sentence(sentence: str) -> None:
         )
 
 
+def png_output(png: bytes, sentence: str, extra: dict | None = None) -> tuple[dict, dict]:
+    """Return PNG bytes as one output, with the sentence as alternative text.
+
+    Parameters
+    ----------
+    png, sentence, extra
+        As for `show_png`.
+
+    Returns
+    -------
+    data : dict
+        The representations by MIME type.
+    metadata : dict
+        What belongs to them, by MIME type: the alternative text, and the size in a browser.
+    """
+    width, height = Image.open(io.BytesIO(png)).size
+    scale = _CSS_PIXELS_PER_INCH / PIXELS_PER_INCH
+    size = {"width": round(width * scale), "height": round(height * scale)}
+    picture = {"image/png": base64.b64encode(png).decode(), "text/plain": sentence}
+    return picture | (extra or {}), {"image/png": {"alt": sentence, **size}}
+
+
 def show_png(png: bytes, sentence: str, extra: dict | None = None) -> None:
     """Display PNG bytes with the sentence as alternative text and, printed, underneath.
 
@@ -103,14 +125,8 @@ def show_png(png: bytes, sentence: str, extra: dict | None = None) -> None:
         Further representations of the same output by MIME type, such as a live widget.
     """
     require_sentence(sentence)
-    width, height = Image.open(io.BytesIO(png)).size
-    scale = _CSS_PIXELS_PER_INCH / PIXELS_PER_INCH
-    size = {"width": round(width * scale), "height": round(height * scale)}
-    display(
-        {"image/png": base64.b64encode(png).decode(), "text/plain": sentence, **(extra or {})},
-        metadata={"image/png": {"alt": sentence, **size}},
-        raw=True,
-    )
+    data, metadata = png_output(png, sentence, extra)
+    display(data, metadata=metadata, raw=True)
     display({"text/markdown": f"*{sentence}*", "text/plain": sentence}, raw=True)
 
 

@@ -19,7 +19,6 @@ and a global pooling has the whole image as its window.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from convlib.models import Sequential
 
 FORMAT = "convlib network 1"
 HERE = Path(__file__).resolve().parent
-SCRIPT = "forward.js"
+SCRIPTS = "forward.js", "explorer.js"
 
 
 def describe(
@@ -96,16 +95,29 @@ def describe(
         images = _examples(images, shape)
         labels = list(range(len(images))) if labels is None else [str(label) for label in labels]
         if len(labels) != len(images):
-            raise ValueError(f"there are {len(images)} examples but {len(labels)} labels")
+            raise ValueError(f"the gallery has {len(images)} images but {len(labels)} labels")
         description["gallery"] = {"images": stored(images), "labels": [str(x) for x in labels]}
     description["numbers"] = sum(run.size for run in runs)
     return description, np.concatenate(runs or [np.empty(0, "<f4")])
 
 
+def script() -> str:
+    """Return all JavaScript of the explorer as one module that imports nothing.
+
+    It exports ``mount(element, network, numbers)`` for a page that holds a description and its
+    numbers, ``numbersFrom(base64)`` for the latter, ``load(element, url)`` for what `export` wrote,
+    and what anywidget asks for. As the text of a ``<script type="module">`` it also runs in a page
+    that is opened from a disk, where a browser lets no script import another.
+    """
+    lines = (line for name in SCRIPTS for line in (HERE / name).read_text("utf-8").splitlines())
+    return "\n".join(line for line in lines if not line.startswith("import ")) + "\n"
+
+
 def export(model: Sequential, folder: str | Path, images=None, labels=None) -> None:
     """Write what a page needs to compute with a model without Python.
 
-    The files are ``network.json``, ``network.f32`` (little-endian), and the script ``forward.js``.
+    The files are ``network.json``, ``network.f32`` (little-endian), and ``explorer.js``, which is
+    `script`.
 
     Parameters
     ----------
@@ -119,7 +131,7 @@ def export(model: Sequential, folder: str | Path, images=None, labels=None) -> N
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "network.json").write_text(json.dumps(description), encoding="utf-8")
     (folder / "network.f32").write_bytes(numbers.tobytes())
-    shutil.copyfile(HERE / SCRIPT, folder / SCRIPT)
+    (folder / "explorer.js").write_text(script(), encoding="utf-8")
 
 
 def _as_image(shape, layer) -> list[int]:
@@ -134,7 +146,8 @@ def _examples(images, shape) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     if images.shape[1:] != shape or not len(images):
-        raise ValueError(f"images must have shape (n, {', '.join(map(str, shape))})")
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"the gallery must have shape (n, {wanted}), got {images.shape}")
     return images
 
 

@@ -10,7 +10,7 @@ const KINDS = [
 ];
 const ACTIVATIONS = ["relu", "sigmoid", "tanh", "softmax"];
 
-const product = (shape) => shape.reduce((all, size) => all * size, 1);
+export const product = (shape) => shape.reduce((all, size) => all * size, 1);
 
 // Refuse a network that could not be computed, and say why.
 export function checked(network, numbers) {
@@ -97,13 +97,13 @@ export function layerForward(layer, numbers, x) {
     }
   } else if (layer.kind === "dense") {
     const kernel = weight("kernel"), bias = weight("bias");
-    const sums = new Float64Array(channels);
+    const sums = new Float64Array(channels), skips = kernel.every(Number.isFinite);
     for (let pixel = 0; pixel < height * width; pixel++) {
       if (bias) sums.set(bias);
       else sums.fill(0);
       for (let i = 0; i < inputs; i++) {
         const value = x[pixel * inputs + i];
-        if (value === 0) continue;
+        if (value === 0 && skips) continue;
         for (let o = 0; o < channels; o++) sums[o] += value * kernel[i * channels + o];
       }
       for (let o = 0; o < channels; o++) y[pixel * channels + o] = activated(layer, sums[o]);
@@ -118,6 +118,7 @@ export function layerForward(layer, numbers, x) {
 function windows(layer, x, y, kernel, bias) {
   const [height, width, channels] = layer.output_shape, inputs = layer.input_shape[2];
   const sums = new Float64Array(channels);
+  const skips = kernel?.every(Number.isFinite); // as zero times infinity is not zero
   const perGroup = inputs / (layer.groups ?? 1), filters = channels / (layer.groups ?? 1);
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
@@ -130,7 +131,7 @@ function windows(layer, x, y, kernel, bias) {
           if (under[tap] < 0) continue;
           for (let i = 0; i < inputs; i++) {
             const value = x[under[tap] + i];
-            if (value === 0) continue;
+            if (value === 0 && skips) continue;
             const first = Math.floor(i / perGroup) * filters;
             const line = (tap * perGroup + (i % perGroup)) * channels;
             for (let o = first; o < first + filters; o++) sums[o] += value * kernel[line + o];
@@ -163,32 +164,18 @@ function softmax(y, channels) {
   }
 }
 
-// The engine of a page without Python. compute(images, layer) takes one or more images in one
-// Float32Array and gives one Float32Array per layer with its outputs for all of them; if a layer
-// is named, that one only.
-export function makeEngine(network, numbers) {
-  checked(network, numbers);
+// What the first layers make of one image, or all: one Float32Array per layer.
+export function outputsOf(network, numbers, image, count = network.layers.length) {
   const size = product(network.input_shape);
-  return {
-    async compute(images, layer = null) {
-      if (!(images instanceof Float32Array) || !images.length || images.length % size) {
-        throw new Error(`images of shape ${network.input_shape} have ${size} numbers of float32, ` +
-          `got ${images?.length}`);
-      }
-      const samples = images.length / size;
-      const last = layer === null ? network.layers.length : layer + 1;
-      const outputs = network.layers.slice(0, last)
-        .map(({ output_shape }) => new Float32Array(samples * product(output_shape)));
-      for (let sample = 0; sample < samples; sample++) {
-        let x = images.subarray(sample * size, (sample + 1) * size);
-        for (let k = 0; k < last; k++) {
-          x = layerForward(network.layers[k], numbers, x);
-          outputs[k].set(x, sample * x.length);
-        }
-      }
-      return layer === null ? outputs : [outputs[layer]];
-    },
-  };
+  if (!(image instanceof Float32Array) || image.length !== size) {
+    throw new Error(`an image of shape ${network.input_shape} has ${size} numbers of float32, ` +
+      `got ${image?.length}`);
+  }
+  const outputs = [];
+  for (const layer of network.layers.slice(0, count)) {
+    outputs.push(layerForward(layer, numbers, outputs.at(-1) ?? image));
+  }
+  return outputs;
 }
 
 // How one value of a layer comes about, from the layer's input: an object with
@@ -265,4 +252,57 @@ function sourceOf(layer, row, column, channel) {
   const r = row - layer.padding[0][0], c = column - layer.padding[1][0];
   const inside = r >= 0 && r < rows && c >= 0 && c < columns;
   return inside ? (r * columns + c) * channels + channel : -1;
+}
+
+// Which values of each earlier layer one value rests on, that of the network's input first: pixels
+// (one Uint8Array, by row and column) and channels (another); all pairs of them.
+export function restsOn(network, index, row, column, channel) {
+  const marks = (shape) => ({
+    pixels: new Uint8Array(shape[0] * shape[1]), channels: new Uint8Array(shape[2]),
+  });
+  const found = [];
+  let current = marks(network.layers[index].output_shape);
+  current.pixels[row * network.layers[index].output_shape[1] + column] = 1;
+  current.channels[channel] = 1;
+  for (let k = index; k >= 0; k--) {
+    const layer = network.layers[k], [height, width, channels] = layer.output_shape;
+    const inputs = layer.input_shape[2];
+    if (layer.activation?.kind === "softmax") current.channels.fill(1);
+    let before = marks(layer.input_shape);
+    const isWindow = layer.window !== undefined;
+    for (let r = 0; r < height; r++) {
+      for (let c = 0; c < width; c++) {
+        if (!current.pixels[r * width + c]) continue;
+        if (isWindow) {
+          for (const place of places(layer, r, c)) {
+            if (place >= 0) before.pixels[place / inputs] = 1;
+          }
+        } else if (layer.kind === "padding") {
+          const place = sourceOf(layer, r, c, 0);
+          if (place >= 0) before.pixels[place / inputs] = 1;
+        } else if (inputs !== channels && layer.kind !== "dense") {
+          continue; // flattening, below
+        } else {
+          before.pixels[r * width + c] = 1;
+        }
+      }
+    }
+    if (layer.kind === "dense") before.channels.fill(1);
+    else if (layer.kind === "convolution") {
+      const filters = channels / layer.groups, perGroup = inputs / layer.groups;
+      for (let o = 0; o < channels; o++) {
+        const first = Math.floor(o / filters) * perGroup;
+        if (current.channels[o]) before.channels.fill(1, first, first + perGroup);
+      }
+    } else if (product(layer.input_shape) === channels && layer.kind === "identity") {
+      current.channels.forEach((marked, flat) => {
+        if (!marked) return;
+        before.pixels[Math.floor(flat / inputs)] = 1;
+        before.channels[flat % inputs] = 1;
+      });
+    } else before.channels.set(current.channels);
+    found.unshift(before);
+    current = before;
+  }
+  return found;
 }
