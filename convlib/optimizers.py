@@ -157,7 +157,7 @@ class Optimizer:
         Returns
         -------
         bool
-            Whether the step was taken; in training on a GPU, where nothing is waited for, always True.
+            Whether the step was taken. In training on a GPU nothing is waited for, and it is True.
 
         Raises
         ------
