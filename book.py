@@ -92,7 +92,9 @@ def main(arguments=None):
     commands.add_parser("build", help="run the chapters' sources and write their notebooks")
     commands.add_parser("site", add_help=False, help="build the book as a web site, in build/site")
     commands.add_parser(
-        "bench", add_help=False, help="measure convlib's speed, beside its peers' where they are"
+        "bench",
+        add_help=False,
+        help="measure convlib's speed, beside its peers' where they are (on a GPU: --backend cuda)",
     )
     options, passed_on = parser.parse_known_args(arguments)
     if options.command == "read" and passed_on:

@@ -2,13 +2,17 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks import (
     fixed,
     floors,
+    gpu_layers,
+    gpu_network,
     ladder,
     layers,
     machine,
@@ -22,29 +26,38 @@ from benchmarks import (
 from benchmarks.settings import Settings, prepared
 
 TABLES = {
-    "network": network,
-    "layers": layers,
-    "memory": memory,
-    "profile": profile,
-    "ladder": ladder,
-    "fixed": fixed,
+    "cpu": {
+        "network": network,
+        "layers": layers,
+        "memory": memory,
+        "profile": profile,
+        "ladder": ladder,
+        "fixed": fixed,
+    },
+    "cuda": {"gpu-network": gpu_network, "gpu-layers": gpu_layers},
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what is asked for and write it down; return 1 if a floor is broken."""
+    """Measure what is asked for and write it down; return 1 if a floor is broken, or no GPU."""
     options = parsed(arguments)
+    if options.backend == "cuda" and (problem := machine.missing_gpu()):
+        print(f"Nothing was measured: {problem}", file=sys.stderr)
+        return 1
+    # For every process that is started, and none is to look for a GPU by itself.
+    os.environ["CONVLIB_BACKEND"] = options.backend
+    tables = TABLES[options.backend]
     figures, wanted = {}, {}
-    with prepared(options.peers, options.quick) as settings:
-        for name in options.tables or TABLES:
-            result = measured(name, settings)
+    with prepared(options.peers, options.quick, options.backend) as settings:
+        for name in options.tables or tables:
+            result = measured(name, tables[name], settings)
             write(name, result, options.results)
+            if options.results == RESULTS:
+                readme.update(RESULTS)
             figures |= result["figures"]
-            wanted |= TABLES[name].FIGURES
+            wanted |= tables[name].FIGURES
         peers = settings.peers
-    if options.results == RESULTS:
-        readme.update(RESULTS)
     return check(figures, wanted, peers) if options.check else 0
 
 
@@ -55,7 +68,17 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         description="Measure how fast convlib is, beside its peers where they are installed.",
     )
     parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all if none is named"
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help=f"{', '.join(TABLES['cpu'])}; on a GPU {', '.join(TABLES['cuda'])}; all if none is "
+        f"named",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=TABLES,
+        default="cpu",
+        help="what convlib computes on; cuda needs a GPU (default: cpu)",
     )
     parser.add_argument(
         "--peers", default=sys.executable, metavar="PYTHON", help="the Python that has the peers"
@@ -69,9 +92,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         help="where to write, instead of benchmarks/results",
     )
     options = parser.parse_args(arguments)
-    if unknown := set(options.tables) - set(TABLES):
+    known = TABLES[options.backend]
+    if unknown := set(options.tables) - set(known):
         parser.error(
-            f"there is no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}"
+            f"there is no table {', '.join(sorted(unknown))} with --backend {options.backend}; "
+            f"there are {', '.join(known)}"
         )
     if options.results is None:
         if options.quick:
@@ -80,11 +105,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def measured(name: str, settings: Settings) -> dict:
+def measured(name: str, table: ModuleType, settings: Settings) -> dict:
     """Return one table's results, with the machine's speed before and after."""
     print(f"\nMeasuring: {name}", flush=True)
     start, before = time.perf_counter(), machine.speed(settings)
-    result = TABLES[name].measure(settings)
+    result = table.measure(settings)
     return result | {
         "speed": {"before": before, "after": machine.speed(settings)},
         "machine": machine.description(settings),

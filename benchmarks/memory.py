@@ -25,18 +25,24 @@ LAYOUTS = ("channels-last", "contiguous")
 SLICE = 0.05  # seconds
 
 
-def copy_figure(operation: str, direction: str) -> str:
-    """Return the name of a share."""
-    return f"{operation}, {direction}: share of the copy's bandwidth"
+def copy_figure(operation: str, direction: str, place: str = "") -> str:
+    """Return the name of a share; ``place`` says where, if not on the CPU."""
+    return f"{place}{operation}, {direction}: share of the copy's bandwidth"
 
 
-def peer_figure(operation: str, direction: str) -> str:
+def peer_figure(operation: str, direction: str, place: str = "") -> str:
     """Return the name of a ratio."""
-    return f"{operation}, {direction}: PyTorch's time to ours"
+    return f"{place}{operation}, {direction}: PyTorch's time to ours"
 
 
-FIGURES = {copy_figure(operation, name): None for operation in OPERATIONS for name in PASSES}
-FIGURES |= {peer_figure(operation, name): "pytorch" for operation in OPERATIONS for name in PASSES}
+def figures_of(place: str = "") -> dict[str, str | None]:
+    """Return the names of all shares and ratios, with the peer that each needs."""
+    works = [(operation, direction, place) for operation in OPERATIONS for direction in PASSES]
+    shares = {copy_figure(*work): None for work in works}
+    return shares | {peer_figure(*work): "pytorch" for work in works}
+
+
+FIGURES = figures_of()
 
 COLUMNS = [
     ["operation", "s"],
@@ -51,7 +57,13 @@ COLUMNS = [
 
 def measure(settings: Settings) -> dict:
     """Measure every operation's two passes."""
-    shape = [2, 8, 8, 16] if settings.is_quick else list(SHAPE)
+    table, figures = measure_operations(settings, SHAPE)
+    return {"tables": [table], "figures": figures}
+
+
+def measure_operations(settings: Settings, shape: tuple, place: str = "") -> tuple[dict, dict]:
+    """Measure every operation's two passes on images of an NHWC shape."""
+    shape = [2, 8, 8, 16] if settings.is_quick else list(shape)
     nbytes = 4 * math.prod(shape)
     ours = settings.contestants["ours"]
     copy = prepare(ours, "copy", "copy", slice_seconds=SLICE, nbytes=nbytes)
@@ -61,13 +73,13 @@ def measure(settings: Settings) -> dict:
             options = {"kind": operation, "direction": direction, "shape": shape}
             seconds, speed, share, ratio, layout = measure_pass(settings, copy, options)
             rows.append([operation, direction, 1e3 * seconds, speed / 1e9, share, ratio, layout])
-            figures[copy_figure(operation, direction)] = share
+            figures[copy_figure(operation, direction, place)] = share
             if ratio:
-                figures[peer_figure(operation, direction)] = ratio
+                figures[peer_figure(operation, direction, place)] = ratio
     copy.drop()
     size = "×".join(map(str, shape))
     caption = f"Operations on {size} numbers of 4 bytes; PyTorch's better layout counts"
-    return {"tables": [{"caption": caption, "columns": COLUMNS, "rows": rows}], "figures": figures}
+    return {"caption": caption, "columns": COLUMNS, "rows": rows}, figures
 
 
 def measure_pass(settings: Settings, copy: Job, options: dict) -> tuple:

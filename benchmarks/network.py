@@ -30,9 +30,9 @@ PREDICTION_VARIANTS = {
 }
 
 
-def training_figure(batch: int, peer: str) -> str:
-    """Return the name of a ratio."""
-    return f"training in batches of {batch}: {PEERS[peer]}'s time to ours"
+def training_figure(batch: int, peer: str, place: str = "") -> str:
+    """Return the name of a ratio; ``place`` says where, if not on the CPU."""
+    return f"{place}training in batches of {batch}: {PEERS[peer]}'s time to ours"
 
 
 def prediction_figure(peer: str) -> str:
@@ -43,8 +43,8 @@ def prediction_figure(peer: str) -> str:
 EPOCH_FIGURE = "an epoch: dense arithmetic's time at the peak to ours"
 THREADS_FIGURE = "training: one thread's time to two threads'"
 
-FIGURES = {training_figure(batch, peer): peer for batch in SLICES for peer in PEERS}
-FIGURES |= {prediction_figure(peer): peer for peer in PEERS}
+FIGURES = {training_figure(batch, peer): peer for batch in SLICES for peer in TRAINING_VARIANTS}
+FIGURES |= {prediction_figure(peer): peer for peer in PREDICTION_VARIANTS if peer in PEERS}
 FIGURES |= {EPOCH_FIGURE: None, THREADS_FIGURE: None}
 
 
@@ -58,8 +58,12 @@ def describe(variant: dict) -> str:
     return ", ".join(words)
 
 
-def best_variant(settings: Settings, who: str, job: str, variants: list[dict], **options) -> dict:
-    """Time each variant of a job twice and return the fastest one's options."""
+def best_variant(
+    settings: Settings, who: str, job: str, variants: list[dict], **options
+) -> dict | None:
+    """Time each variant of a job twice and return the fastest one's options, None if all fail."""
+    if len(variants) == 1:
+        return variants[0]
     times = {}
     for place, variant in enumerate(variants[: settings.count(len(variants), 1)]):
         try:
@@ -74,7 +78,7 @@ def best_variant(settings: Settings, who: str, job: str, variants: list[dict], *
             f"{settings.title(who)}, {job}, {describe(variant)}: {min(times[place]):.3f} s",
             flush=True,
         )
-    return variants[fastest(times)]
+    return variants[fastest(times)] if times else None
 
 
 def measure(settings: Settings) -> dict:
@@ -85,30 +89,40 @@ def measure(settings: Settings) -> dict:
     return {"tables": [training, predicting, alone], "figures": figures | more | rest}
 
 
-def measure_training(settings: Settings) -> tuple[dict, dict]:
-    """Let all contestants train in turns, for each size of batches."""
+def measure_training(
+    settings: Settings, slices=SLICES, candidates=TRAINING_VARIANTS, figure=training_figure
+) -> tuple[dict, dict]:
+    """Let all contestants train in turns, for each size of batches.
+
+    Parameters
+    ----------
+    settings : Settings
+    slices : dict
+        For each size of batches, how many images are trained on.
+    candidates : dict of lists
+        The variants of the contestants that have some.
+    figure : function of (int, str)
+        Gives the name of a contestant's ratio to ours for a size of batches.
+    """
     rows, figures = [], {}
-    for batch, images in SLICES.items():
+    for batch, images in slices.items():
         images = settings.count(images, 256)
         work = {"path": str(settings.data_path), "batch": batch}
-        jobs, variants = {}, {"ours": ""}
-        for peer in settings.peers:
+        jobs, variants = {}, {}
+        for name in [*settings.peers, "ours"]:
             some = min(images, VARIANT_IMAGES)
-            variant = best_variant(
-                settings, peer, "train", TRAINING_VARIANTS[peer], images=some, **work
-            )
-            variants[peer] = describe(variant)
-            jobs[peer] = prepare(
-                settings.contestants[peer], "train", "train", images=images, **work, **variant
-            )
-        jobs["ours"] = prepare(
-            settings.contestants["ours"], "train", "train", images=images, **work
-        )
+            choice = candidates.get(name, [{}])
+            variant = best_variant(settings, name, "train", choice, images=some, **work)
+            if variant is not None:
+                variants[name] = describe(variant)
+                jobs[name] = prepare(
+                    settings.contestants[name], "train", "train", images=images, **work, **variant
+                )
         times = alternate(jobs, settings.rounds)
         for name, seconds in times.items():
             ratio = median_ratio(seconds, times["ours"])
             if name != "ours":
-                figures[training_figure(batch, name)] = ratio
+                figures[figure(batch, name)] = ratio
             speed = images / statistics.median(seconds)
             rows.append([batch, settings.title(name), variants[name], speed, ratio])
         for job in jobs.values():
@@ -130,6 +144,8 @@ def measure_predicting(settings: Settings) -> tuple[dict, dict]:
             for batch in PREDICT_BATCHES
         ]
         variant = best_variant(settings, peer, "predict", candidates, **work)
+        if variant is None:
+            continue
         variants[peer] = describe(variant)
         jobs[peer] = prepare(settings.contestants[peer], "predict", "predict", **work, **variant)
     times = alternate(jobs, settings.rounds)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import layers, network
+from benchmarks import gpu_network, layers, network
 from benchmarks.measure import ROOT
 from benchmarks.settings import PEERS
 
@@ -21,12 +21,17 @@ def update(results: Path, readme: Path = README) -> None:
 
 
 def paragraph(results: Path) -> str:
-    """Return pictures and sentences about the tables that are there."""
+    """Return pictures and sentences about the tables that are there, and what is not measured."""
     parts = [
         about(json.loads((results / f"{name}.json").read_text(encoding="utf-8")))
-        for name, about in (("network", about_network), ("layers", about_layers))
+        for name, about in ABOUT.items()
         if (results / f"{name}.json").exists()
     ]
+    if not (results / "gpu-network.json").exists():
+        parts.append(
+            "How fast convlib is on a GPU has not been measured yet; "
+            "`python3 book.py bench --backend cuda` does that where there is one."
+        )
     return "".join(f"\n{part}\n" for part in parts)
 
 
@@ -69,3 +74,24 @@ def about_layers(result: dict) -> str:
         f"takes {figures[layers.MEAN_FIGURE]:.2f} times as long as convlib in the geometric mean, "
         f"and {figures[layers.SMALLEST_FIGURE]:.2f} times in the worst case."
     )
+
+
+def about_gpu_network(result: dict) -> str:
+    """Return a sentence for each size of batches on a GPU."""
+    rows = {(row[0], row[1]): row for row in result["tables"][0]["rows"]}
+    sentences = [f"On a GPU ({result['machine']['GPU']}):"]
+    for batch in gpu_network.SLICES:
+        words = [
+            f"{name} takes {row[4]:.2f} times as long"
+            for (size, name), row in rows.items()
+            if size == batch and name != "convlib"
+        ]
+        speed = rows[batch, "convlib"][3]
+        sentences.append(
+            f"convlib trains the text's network on {speed:,.0f} images a second in batches of "
+            f"{batch}; {', '.join(words)}."
+        )
+    return " ".join(sentences)
+
+
+ABOUT = {"network": about_network, "layers": about_layers, "gpu-network": about_gpu_network}

@@ -29,8 +29,10 @@ def machine_paragraph(machine: dict, speed: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     before, after = speed["before"], speed["after"]
     speeds = "; ".join(f"{before[name]:.0f} and {after[name]:.0f} {name}" for name in before)
+    gpu = f"{machine['GPU']}; " if "GPU" in machine else ""
     return (
-        f"{machine['processor']}, {machine['cores']} cores, vectors of {machine['vector bits']} "
-        f"bits, {machine['system']}. {versions}. Images: {machine['images']}. "
-        f"Measured on {machine['date']}. Speed of the machine before and after: {speeds}.\n"
+        f"{gpu}{machine['processor']}, {machine['cores']} cores, "
+        f"vectors of {machine['vector bits']} bits, {machine['system']}. "
+        f"{versions}. Images: {machine['images']}. Measured on {machine['date']}. "
+        f"Speed of the machine before and after: {speeds}.\n"
     )

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,53 @@ import numpy as np
 from benchmarks.measure import Contestant, ContestantFailed
 from convlib.datasets import mnist, strokes
 
-PEERS = {"pytorch": "PyTorch", "keras_tensorflow": "Keras/TensorFlow"}
-INSTALL = {"pytorch": "pip install torch==2.13.0", "keras_tensorflow": "pip install tensorflow"}
+PYTORCH = "pip install torch==2.13.0"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Who may take part.
+
+    Attributes
+    ----------
+    title : str
+        What it is called in tables.
+    module : str
+        The module of `benchmarks.contestants` that does the work.
+    install : str or None
+        How a peer is installed, if it is one.
+    environment : dict
+        Variables of its process besides those that all have.
+    """
+
+    title: str
+    module: str
+    install: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+CONTESTANTS = {
+    "cpu": {
+        "ours": Entry("convlib", "ours"),
+        "pytorch": Entry("PyTorch", "pytorch", PYTORCH),
+        "keras_tensorflow": Entry("Keras/TensorFlow", "keras_tensorflow", "pip install tensorflow"),
+    },
+    "cuda": {
+        "ours": Entry("convlib", "ours_on_gpu", environment={"CONVLIB_CUDA_GRAPHS": "1"}),
+        "plain": Entry(
+            "convlib (plain launches)", "ours_on_gpu", environment={"CONVLIB_CUDA_GRAPHS": "0"}
+        ),
+        "pytorch": Entry("PyTorch", "pytorch_on_gpu", PYTORCH),
+        "pytorch_graphs": Entry("PyTorch (CUDA graphs)", "pytorch_on_gpu", PYTORCH),
+    },
+}
+PEERS = {
+    name: entry.title
+    for entries in CONTESTANTS.values()
+    for name, entry in entries.items()
+    if entry.install
+}
+"""What the peers are called, on either backend."""
 
 
 @dataclass
@@ -23,8 +68,10 @@ class Settings:
 
     Attributes
     ----------
+    backend : str
+        What convlib computes on: 'cpu' or 'cuda'.
     contestants : dict
-        'ours' and the peers that are installed, by the names of their modules.
+        'ours' and the others that are installed, by their names in `CONTESTANTS`.
     introductions : dict
         What each contestant said of itself.
     data_path : Path
@@ -35,6 +82,7 @@ class Settings:
         Whether only to show that everything runs.
     """
 
+    backend: str
     contestants: dict[str, Contestant]
     introductions: dict[str, dict]
     data_path: Path
@@ -44,12 +92,12 @@ class Settings:
 
     @property
     def peers(self) -> list[str]:
-        """The modules of the peers that take part."""
-        return [module for module in PEERS if module in self.contestants]
+        """The others that take part."""
+        return [name for name in self.contestants if name != "ours"]
 
-    def title(self, module: str) -> str:
-        """Return what a contestant calls itself."""
-        return self.introductions[module]["name"]
+    def title(self, name: str) -> str:
+        """Return what a contestant is called."""
+        return CONTESTANTS[self.backend][name].title
 
     def count(self, wanted: int, quick: int) -> int:
         """Return how much is wanted, or less if this is only to show that everything runs."""
@@ -57,25 +105,30 @@ class Settings:
 
 
 @contextmanager
-def prepared(peers_python: str = sys.executable, is_quick: bool = False) -> Iterator[Settings]:
+def prepared(
+    peers_python: str = sys.executable, is_quick: bool = False, backend: str = "cpu"
+) -> Iterator[Settings]:
     """Start the contestants that are installed and write the images where they find them."""
     with ExitStack() as stack:
         environment = contestant_environment()
         contestants, introductions = {}, {}
-        for module, name in {"ours": "convlib", **PEERS}.items():
-            python = sys.executable if module == "ours" else peers_python
-            contestant = Contestant(module, python, environment)
+        for name, entry in CONTESTANTS[backend].items():
+            python = peers_python if entry.install else sys.executable
+            contestant = Contestant(entry.module, python, environment | entry.environment)
             stack.callback(contestant.stop)
             try:
-                introductions[module] = contestant.ask("introduce")
-                contestants[module] = contestant
+                introductions[name] = contestant.ask("introduce")
+                contestants[name] = contestant
             except ContestantFailed as failure:
-                if module == "ours" or "ModuleNotFoundError" not in str(failure):
+                # Either it is not there, or it says that it cannot be used.
+                kind, _, reason = str(failure).strip().splitlines()[-1].partition(": ")
+                if not entry.install or kind not in ("ModuleNotFoundError", "ImportError"):
                     raise
-                print(f"{name} is not installed and left out ({INSTALL[module]}).")
+                print(f"{entry.title} is left out: {reason} ({entry.install}).")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         data_name = write_images(folder / "images.npz", is_quick)
         yield Settings(
+            backend=backend,
             contestants=contestants,
             introductions=introductions,
             data_path=folder / "images.npz",

@@ -68,6 +68,12 @@ class Step:
         """
         return {}
 
+    def prepare(self, work: Work) -> None:
+        """Before forward in training, place what changes from step to step, as what is random.
+
+        The rest of a step may be recorded, and replayed: see `Scratch.repeat`.
+        """
+
     def forward(self, x: np.ndarray, y: np.ndarray, work: Work, training: bool) -> None:
         """Compute y from x."""
         raise NotImplementedError
@@ -102,6 +108,11 @@ class Layer(Step):
 
     Constructor arguments are kept as attributes of the same name; `get_config` relies on it.
 
+    A layer of one's own says what it does with shapes (`compute_output_shape`) and with arrays
+    ``(samples, ...)``, forward and backward; `layers.Flatten` is a short one.
+
+    See chapter 10, "The smallest network".
+
     Parameters
     ----------
     name : str, optional
@@ -110,6 +121,38 @@ class Layer(Step):
         The shape of one sample, on the first layer of a model.
     trainable : bool, default True
         Whether training changes the weights; looked at whenever training begins.
+    **unknown
+        Refused, with the names that are known.
+
+    Attributes
+    ----------
+    built : bool
+        Whether the shape of the input is known and the weights are there.
+    input_shape, output_shape : tuple or None
+        None first, for the number of samples, as in ``(None, 26, 26, 32)``; None before `build`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If ``input_shape`` is no tuple of positive integers, or ``data_format`` not 'channels_last'.
+
+    Notes
+    -----
+    What runs is ``forward(x, y, work, training)``, which writes y, and
+    ``backward(x, y, dy, dx, work)``, which writes dx unless it is None. Here x and dx have the
+    shape of the input, y and dy that of the output, the samples first. ``work`` has the backend's
+    ``kernels``, their ``scratch``, ``saved`` for what backward needs of forward, and ``gradients``:
+    None, or where those of the weights go.
+
+    Examples
+    --------
+    >>> from convlib import layers
+    >>> layer = layers.Dense(10, name="scores", input_shape=(64,))
+    >>> layer.build((None, 64))
+    >>> layer.label, layer.output_shape, layer.count_params()
+    ('scores (Dense)', (None, 10), 650)
     """
 
     dtype = "float32"
@@ -155,6 +198,11 @@ class Layer(Step):
     def build(self, input_shape: Shape) -> None:
         """Fix the input shape, None for the number of samples first, and create the weights.
 
+        Parameters
+        ----------
+        input_shape : tuple
+            As in ``(None, 28, 28, 1)``.
+
         Raises
         ------
         ValueError
@@ -185,10 +233,30 @@ class Layer(Step):
         self._constant_names: list[str] = []  # of arrays that the kernels read and nobody changes
 
     def create_weights(self, input_shape: Shape) -> None:
-        """Create the weights with `add_weight`, and whatever else the shape decides."""
+        """Create the weights with `add_weight`, and whatever else the shape decides.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            None first, for the number of samples.
+        """
 
     def add_weight(self, name, shape, initializer, trainable=True) -> None:
-        """Create a weight and keep it as the attribute ``name``."""
+        """Create a weight and keep it as the attribute ``name``.
+
+        Parameters
+        ----------
+        name : str
+        shape : tuple of int
+        initializer : str or Initializer
+        trainable : bool, default True
+            Whether training changes it.
+
+        Raises
+        ------
+        ValueError
+            If there is no initializer of that name.
+        """
         setattr(self, name, initializers.get(initializer)(shape).astype(self.dtype))
         (self._trainable_names if trainable else self._fixed_names).append(name)
 
@@ -203,13 +271,24 @@ class Layer(Step):
         return [getattr(self, name) for name in (*self._trainable_names, *self._fixed_names)]
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of the weights, in Keras' order and layout."""
+        """Return copies of the weights, in Keras' order and layout.
+
+        Returns
+        -------
+        list of arrays
+            Of the shapes that the layer's description gives.
+        """
         return [memory.to_host(weight).copy() for weight in self.weights]
 
     def move_to(self, place: ModuleType) -> None:
         """Let all arrays that the kernels read lie in another ``memory``, unless they do already.
 
         A weight that is moved is a new array, so that a plan which holds the old one sees it.
+
+        Parameters
+        ----------
+        place : module
+            The ``memory`` of a backend.
         """
         for name in (*self._trainable_names, *self._fixed_names, *self._constant_names):
             array = getattr(self, name)
@@ -219,6 +298,11 @@ class Layer(Step):
     def set_weights(self, weights: Iterable) -> None:
         """Replace the values of the weights.
 
+        Parameters
+        ----------
+        weights : sequence of arrays
+            Of the shapes and in the order of `get_weights`.
+
         Raises
         ------
         ValueError
@@ -227,7 +311,17 @@ class Layer(Step):
         assign_weights(self.weights, weights, self.label)
 
     def count_params(self) -> int:
-        """Return the number of weights, fixed ones included."""
+        """Return the number of weights, fixed ones included.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
+        """
         self._require_built()
         return sum(weight.size for weight in self.weights)
 
@@ -235,6 +329,15 @@ class Layer(Step):
         """Return the multiplications (each with an addition) that one sample costs in forward.
 
         Only those of convolutions and dense layers are counted.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built.
         """
         self._require_built()
         return 0
@@ -249,7 +352,12 @@ class Layer(Step):
     # Configuration
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal layer, in terms that JSON knows."""
+        """Return the constructor arguments that make an equal layer, in terms that JSON knows.
+
+        Returns
+        -------
+        dict
+        """
         config = {name: getattr(self, name) for name in self._argument_names()}
         for name, value in config.items():
             if isinstance(value, initializers.Initializer):
@@ -262,7 +370,12 @@ class Layer(Step):
         }
 
     def steps(self) -> list[Step]:
-        """Return what runs: usually this layer itself."""
+        """Return what runs: usually this layer itself.
+
+        Returns
+        -------
+        list of Step
+        """
         return [self]
 
     # What constructors use

@@ -11,12 +11,28 @@ __all__ = ["Callback", "EarlyStopping", "History", "LambdaCallback", "ModelCheck
 class Callback:
     """Base class: override what is needed.
 
+    See chapter 14, "The text's program".
+
     Attributes
     ----------
     model : Sequential
         Set before training begins. ``model.stop_training = True`` ends it after the epoch.
     params : dict
         ``epochs``, ``steps`` (batches per epoch) and ``verbose``.
+
+    Examples
+    --------
+    >>> from convlib import callbacks, layers, models
+    >>> class Count(callbacks.Callback):
+    ...     batches = 0
+    ...     def on_train_batch_end(self, batch, logs=None):
+    ...         self.batches += 1
+    >>> model = models.Sequential([layers.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> count, x, y = Count(), [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, batch_size=1, verbose=0, callbacks=count)
+    >>> count.batches
+    2
     """
 
     model = None
@@ -52,12 +68,23 @@ class Callback:
 class History(Callback):
     """Keeps the loss and the metrics of every epoch; `fit` returns one.
 
+    See chapter 14, "One number has a width".
+
     Attributes
     ----------
     history : dict of lists
         ``loss``, the metrics, and the same of validation with ``val_`` before.
     epoch : list of int
         The epochs, counted from 0.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> history = model.fit([[0.0], [1.0]], [0, 1], epochs=3, verbose=0)
+    >>> history.epoch, len(history.history["loss"])
+    ([0, 1, 2], 3)
     """
 
     def __init__(self):
@@ -101,6 +128,8 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stop training when a value has not got better for some epochs.
 
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
     monitor : str, default 'val_loss'
@@ -123,6 +152,23 @@ class EarlyStopping(_Monitor):
     stopped_epoch : int
         The epoch, counted from 0, after which training stopped; 0 if it ran to its end.
     best_epoch : int
+
+    Raises
+    ------
+    ValueError
+        If ``mode`` is none of these; in training, if there is no value named ``monitor``.
+
+    Examples
+    --------
+    With a learning rate of 0 nothing gets better, so that the second epoch is the last:
+
+    >>> from convlib import callbacks, layers, models, optimizers
+    >>> model = models.Sequential([layers.Dense(1)])
+    >>> model.compile(optimizers.SGD(learning_rate=0), loss="mse")
+    >>> stop = callbacks.EarlyStopping(monitor="loss", verbose=1)
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, epochs=10, verbose=0, callbacks=stop)
+    Epoch 2: early stopping
     """
 
     def __init__(
@@ -173,6 +219,8 @@ class EarlyStopping(_Monitor):
 class ModelCheckpoint(_Monitor):
     """Save the model after every epoch, or after every one that is the best so far.
 
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
     filepath : str or path
@@ -182,6 +230,24 @@ class ModelCheckpoint(_Monitor):
     verbose : {0, 1}, default 0
     save_best_only : bool, default False
     mode : {'auto', 'min', 'max'}, default 'auto'
+
+    Raises
+    ------
+    ValueError
+        If ``mode`` is none of these; in training, if there is no value named ``monitor``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from convlib import callbacks, layers, models
+    >>> model = models.Sequential([layers.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save = callbacks.ModelCheckpoint(folder + "/after-{epoch}.npz")
+    ...     history = model.fit(x, y, epochs=2, verbose=0, callbacks=save)
+    ...     sorted(os.listdir(folder))
+    ['after-1.npz', 'after-2.npz']
     """
 
     def __init__(
@@ -205,7 +271,32 @@ class ModelCheckpoint(_Monitor):
 
 
 class LambdaCallback(Callback):
-    """Calls the given functions, each with the arguments of the method of the same name."""
+    """Calls the given functions, each with the arguments of the method of the same name.
+
+    See chapter 14, "The text's program".
+
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end : function, optional
+        Of the epoch, counted from 0, and its logs.
+    on_train_begin, on_train_end : function, optional
+        Of the logs.
+    on_train_batch_begin, on_train_batch_end : function, optional
+        Of the batch, counted from 0 within its epoch, and the logs.
+
+    Examples
+    --------
+    >>> from convlib import callbacks, layers, models
+    >>> model = models.Sequential([layers.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> def say(epoch, logs):
+    ...     print(epoch, *logs)
+    >>> callback = callbacks.LambdaCallback(on_epoch_end=say)
+    >>> x, y = [[0.0], [1.0]], [0.0, 1.0]
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=callback)
+    0 loss
+    1 loss
+    """
 
     def __init__(
         self,

@@ -273,6 +273,8 @@ def conv2d(
     s, dilation d, and zeros outside the image. The kernel is not flipped: what deep-learning
     libraries call convolution is cross-correlation (see `convolve2d` for the difference).
 
+    See chapter 4, "In symbols".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -298,14 +300,18 @@ def conv2d(
     TypeError
         If an array holds no floating-point numbers, or their dtypes differ.
     ValueError
-        If shapes do not fit together, or the kernel is larger than the padded image.
+        If shapes do not fit together, or the kernel is larger than the padded image; or if
+        ``backend`` is none of these.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
     >>> difference = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
-    >>> conv2d(x, difference)[0, :, :, 0]
+    >>> F.conv2d(x, difference)[0, :, :, 0]
     array([[1., 1.],
            [1., 1.],
            [1., 1.]])
@@ -334,6 +340,8 @@ def conv2d_input_gradient(
     This is the transposed convolution of ``dy``: every output's gradient goes back to the pixels
     that it was computed from, each times the weight that it was multiplied with.
 
+    See chapter 11, "Pictures instead of rows".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -341,19 +349,25 @@ def conv2d_input_gradient(
     w : (kernel height, kernel width, channels / groups, filters)
     dy : (samples, output height, output width, filters)
     strides, padding, dilation, groups, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     ndarray, the shape of x
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
 
     Examples
     --------
     How many windows use each pixel of a row of five:
 
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w, dy = np.zeros((1, 1, 5, 1)), np.ones((1, 3, 1, 1)), np.ones((1, 1, 3, 1))
-    >>> conv2d_input_gradient(x, w, dy).ravel()
+    >>> F.conv2d_input_gradient(x, w, dy).ravel()
     array([1., 2., 3., 2., 1.])
     """
     call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
@@ -379,6 +393,8 @@ def conv2d_kernel_gradient(
     ``dw[u,v,c,o] = Σ_{n,i,j} x[n, i·s+u·d−top, j·s+v·d−left, c] · dy[n,i,j,o]``: the input is
     correlated with the output's gradient. The bias gets the sum of ``dy`` over samples and pixels.
 
+    See chapter 11, "Pictures instead of rows".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -386,18 +402,24 @@ def conv2d_kernel_gradient(
         Only its shape matters.
     dy : (samples, output height, output width, filters)
     strides, padding, dilation, groups, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     dw : ndarray, the shape of w
     db : ndarray, (filters,)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w = np.arange(5.0).reshape(1, 1, 5, 1), np.zeros((1, 3, 1, 1))
-    >>> dw, db = conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
+    >>> dw, db = F.conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
     >>> dw.ravel(), db
     (array([3., 6., 9.]), array([3.]))
     """
@@ -422,6 +444,8 @@ def depthwise_conv2d(
 
     Output channel ``c · multiplier + k`` is input channel c under kernel ``w[:, :, c, k]``.
 
+    See chapter 3, "A common mistake: “32 filters are 32 flat pictures in every layer”".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -429,18 +453,24 @@ def depthwise_conv2d(
     b : (channels · multiplier,), optional
         Added to every output pixel.
     strides, padding, dilation, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     ndarray, (samples, output height, output width, channels · multiplier)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x = np.ones((1, 2, 2, 3))
     >>> w = np.array([1.0, 10.0, 100.0]).reshape(1, 1, 3, 1)
-    >>> depthwise_conv2d(x, w)[0, 0, 0]
+    >>> F.depthwise_conv2d(x, w)[0, 0, 0]
     array([  1.,  10., 100.])
     """
     call, x, w, b = _prepared(backend, x=x, w=w, b=b)
@@ -463,6 +493,8 @@ def depthwise_conv2d_input_gradient(
 ) -> np.ndarray:
     """Return the gradient of `depthwise_conv2d` with respect to its input.
 
+    See chapter 11, "Two patterns".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -470,17 +502,23 @@ def depthwise_conv2d_input_gradient(
     w : (kernel height, kernel width, channels, multiplier)
     dy : (samples, output height, output width, channels · multiplier)
     strides, padding, dilation, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     ndarray, the shape of x
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w, dy = np.zeros((1, 1, 5, 1)), np.ones((1, 3, 1, 2)), np.ones((1, 1, 3, 2))
-    >>> depthwise_conv2d_input_gradient(x, w, dy).ravel()
+    >>> F.depthwise_conv2d_input_gradient(x, w, dy).ravel()
     array([2., 4., 6., 4., 2.])
     """
     call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
@@ -502,6 +540,8 @@ def depthwise_conv2d_kernel_gradient(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `depthwise_conv2d` with respect to its kernel and its bias.
 
+    See chapter 11, "Two patterns".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -509,18 +549,24 @@ def depthwise_conv2d_kernel_gradient(
         Only its shape matters.
     dy : (samples, output height, output width, channels · multiplier)
     strides, padding, dilation, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     dw : ndarray, the shape of w
     db : ndarray, (channels · multiplier,)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w = np.arange(5.0).reshape(1, 1, 5, 1), np.zeros((1, 3, 1, 1))
-    >>> dw, db = depthwise_conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
+    >>> dw, db = F.depthwise_conv2d_kernel_gradient(x, w, np.ones((1, 1, 3, 1)))
     >>> dw.ravel(), db
     (array([3., 6., 9.]), array([3.]))
     """
@@ -542,26 +588,34 @@ def im2col(
 ) -> np.ndarray:
     """Write the patch under each window as one row, which makes convolution a matrix product.
 
+    See chapter 4, "Three ways to write it".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
     kernel_size : int or (int, int)
     strides, padding, dilation, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     ndarray, (samples, output height, output width, kernel height · kernel width · channels)
         Patches in the order of ``w.reshape(-1, filters)``: row, column, channel.
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.arange(4.0).reshape(2, 2, 1, 1)
-    >>> columns = im2col(x, 2)
+    >>> columns = F.im2col(x, 2)
     >>> columns[0, 0, 0]
     array([0., 1., 3., 4.])
-    >>> bool(np.all(columns @ w.reshape(-1, 1) == conv2d(x, w)))
+    >>> bool(np.all(columns @ w.reshape(-1, 1) == F.conv2d(x, w)))
     True
     """
     call, x = _prepared(backend, x=x)
@@ -587,6 +641,8 @@ def col2im(
 
     This is the transpose of `im2col`, not its inverse: a pixel in several patches gets their sum.
 
+    See chapter 5, "How often is each pixel used?".
+
     Parameters
     ----------
     columns : (samples, output height, output width, kernel height · kernel width · channels)
@@ -594,16 +650,22 @@ def col2im(
         Height and width of the images.
     kernel_size : int or (int, int)
     strides, padding, dilation, backend
-        As in `conv2d`, which also lists the errors.
+        As in `conv2d`.
 
     Returns
     -------
     ndarray, (samples, height, width, channels)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `conv2d`.
+
     Examples
     --------
     >>> import numpy as np
-    >>> col2im(np.ones((1, 2, 2, 4)), input_size=3, kernel_size=2)[0, :, :, 0]
+    >>> from convlib import functional as F
+    >>> F.col2im(np.ones((1, 2, 2, 4)), input_size=3, kernel_size=2)[0, :, :, 0]
     array([[1., 2., 1.],
            [2., 4., 2.],
            [1., 2., 1.]])
@@ -639,6 +701,8 @@ def max_pool2d(
 
     Padding never wins, and a NaN in the window always does.
 
+    See chapter 7, "The definition".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
@@ -659,11 +723,14 @@ def max_pool2d(
         If x holds no floating-point numbers.
     ValueError
         If shapes do not fit together, or some window would hold no pixel.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
-    >>> max_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
+    >>> from convlib import functional as F
+    >>> F.max_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
     array([[ 5.,  7.],
            [13., 15.]])
     """
@@ -693,23 +760,31 @@ def max_pool2d_gradient(
 
     Of equal pixels the first (row by row) gets it. Where windows overlap, gradients add.
 
+    See chapter 7, "Backward: one winner takes it all".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
         What was pooled.
     dy : (samples, output height, output width, channels)
     pool_size, strides, padding, backend
-        As in `max_pool2d`, which also lists the errors.
+        As in `max_pool2d`.
 
     Returns
     -------
     ndarray, the shape of x
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `max_pool2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x = np.array([[3.0, 1.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
-    >>> max_pool2d_gradient(x, np.ones((1, 1, 1, 1)))[0, :, :, 0]
+    >>> F.max_pool2d_gradient(x, np.ones((1, 1, 1, 1)))[0, :, :, 0]
     array([[1., 0.],
            [0., 0.]])
     """
@@ -731,20 +806,28 @@ def average_pool2d(
 ) -> np.ndarray:
     """Take the mean of the pixels under each window; padding is not counted.
 
+    See chapter 7, "A common mistake: “pooling is a kind of convolution”".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
     pool_size, strides, padding, backend
-        As in `max_pool2d`, which also lists the errors.
+        As in `max_pool2d`.
 
     Returns
     -------
     ndarray, (samples, output height, output width, channels)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `max_pool2d`.
+
     Examples
     --------
     >>> import numpy as np
-    >>> average_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
+    >>> from convlib import functional as F
+    >>> F.average_pool2d(np.arange(16.0).reshape(1, 4, 4, 1))[0, :, :, 0]
     array([[ 2.5,  4.5],
            [10.5, 12.5]])
     """
@@ -766,22 +849,31 @@ def average_pool2d_gradient(
 ) -> np.ndarray:
     """Return the gradient of `average_pool2d`: each window's is shared equally by its pixels.
 
+    See chapter 11, "A pooling sends it to the winner".
+
     Parameters
     ----------
     x : (samples, height, width, channels)
         Only its shape matters.
     dy : (samples, output height, output width, channels)
     pool_size, strides, padding, backend
-        As in `max_pool2d`, which also lists the errors.
+        As in `max_pool2d`.
 
     Returns
     -------
     ndarray, the shape of x
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `max_pool2d`.
+
     Examples
     --------
     >>> import numpy as np
-    >>> average_pool2d_gradient(np.zeros((1, 2, 3, 1)), np.ones((1, 1, 1, 1)))[0, :, :, 0]
+    >>> from convlib import functional as F
+    >>> x, dy = np.zeros((1, 2, 3, 1)), np.ones((1, 1, 1, 1))
+    >>> F.average_pool2d_gradient(x, dy)[0, :, :, 0]
     array([[0.25, 0.25, 0.  ],
            [0.25, 0.25, 0.  ]])
     """
@@ -800,6 +892,8 @@ def dense(
 ) -> np.ndarray:
     """Compute ``x w + b``: every output from every input.
 
+    See chapter 2, "The smallest example".
+
     Parameters
     ----------
     x : (samples, inputs)
@@ -817,12 +911,16 @@ def dense(
         If an array holds no floating-point numbers, or their dtypes differ.
     ValueError
         If shapes do not fit together.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
-    >>> dense(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.5, 0.0]))
-    array([[1.5, 2. ]])
+    >>> from convlib import functional as F
+    >>> x, w, b = np.array([[1.0, 2.0]]), np.array([[10.0], [100.0]]), np.array([0.5])
+    >>> F.dense(x, w, b)
+    array([[210.5]])
     """
     call, x, w, b = _prepared(backend, x=x, w=w, b=b)
     _check_dense(x, w, b, None)
@@ -836,6 +934,8 @@ def dense_input_gradient(
 ) -> np.ndarray:
     """Return the gradient of `dense` with respect to its input, ``dy wᵀ``.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     x : (samples, inputs)
@@ -843,17 +943,23 @@ def dense_input_gradient(
     w : (inputs, outputs)
     dy : (samples, outputs)
     backend
-        As in `dense`, which also lists the errors.
+        As in `dense`.
 
     Returns
     -------
     ndarray, (samples, inputs)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `dense`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w = np.zeros((1, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
-    >>> dense_input_gradient(x, w, np.array([[1.0, 1.0]]))
+    >>> F.dense_input_gradient(x, w, np.array([[1.0, 1.0]]))
     array([[3., 7.]])
     """
     call, x, w, dy = _prepared(backend, x=x, w=w, dy=dy)
@@ -868,6 +974,8 @@ def dense_kernel_gradient(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of `dense` with respect to its matrix, ``xᵀ dy``, and its bias.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     x : (samples, inputs)
@@ -875,18 +983,24 @@ def dense_kernel_gradient(
         Only its shape matters.
     dy : (samples, outputs)
     backend
-        As in `dense`, which also lists the errors.
+        As in `dense`.
 
     Returns
     -------
     dw : ndarray, (inputs, outputs)
     db : ndarray, (outputs,)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `dense`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> x, w, dy = np.array([[1.0, 2.0]]), np.zeros((2, 2)), np.array([[1.0, 10.0]])
-    >>> dense_kernel_gradient(x, w, dy)
+    >>> F.dense_kernel_gradient(x, w, dy)
     (array([[ 1., 10.],
            [ 2., 20.]]), array([ 1., 10.]))
     """
@@ -910,6 +1024,8 @@ def relu(
 ) -> np.ndarray:
     """Cut off below: x above the threshold, else ``negative_slope · (x − threshold)``.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     x : any shape
@@ -928,11 +1044,16 @@ def relu(
     ------
     TypeError
         If x holds no floating-point numbers.
+    ValueError
+        If ``backend`` is none of these.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
-    >>> relu(np.array([-2.0, 0.5, 9.0]), max_value=6, negative_slope=0.1)
+    >>> from convlib import functional as F
+    >>> F.relu(np.array([-2.0, 0.5, 9.0]), max_value=6, negative_slope=0.1)
     array([-0.2,  0.5,  6. ])
     """
     call, x = _prepared(backend, x=x)
@@ -955,22 +1076,32 @@ def relu_gradient(
 
     At the threshold the slope is that of the left side, and at the upper bound it is 0.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     x : any shape
         What went into `relu`.
     dy : the shape of x
     max_value, negative_slope, threshold, backend
-        As in `relu`, which also lists the errors.
+        As in `relu`.
 
     Returns
     -------
     ndarray, the shape of x
 
+    Raises
+    ------
+    ValueError
+        If ``dy`` has another shape than x.
+    TypeError, RuntimeError
+        As in `relu`.
+
     Examples
     --------
     >>> import numpy as np
-    >>> relu_gradient(np.array([-2.0, 0.0, 0.5]), np.array([1.0, 1.0, 1.0]))
+    >>> from convlib import functional as F
+    >>> F.relu_gradient(np.array([-2.0, 0.0, 0.5]), np.array([1.0, 1.0, 1.0]))
     array([0., 0., 1.])
     """
     call, x, dy = _prepared(backend, x=x, dy=dy)
@@ -983,6 +1114,8 @@ def relu_gradient(
 
 def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
     """Turn numbers into probabilities along the last dimension: ``e^{x_i} / Σ_j e^{x_j}``.
+
+    See chapter 10, "Ten numbers that sum to one".
 
     Parameters
     ----------
@@ -1000,11 +1133,14 @@ def softmax(x: ArrayLike, *, backend: str = "auto") -> np.ndarray:
         If x holds no floating-point numbers.
     ValueError
         If x has no last dimension, or it is empty.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
-    >>> softmax(np.array([1000.0, 1000.0]))
+    >>> from convlib import functional as F
+    >>> F.softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
     call, x = _prepared(backend, x=x)
@@ -1021,6 +1157,8 @@ def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "au
 
     ``losses = Σ_i target_i · (log Σ_j e^{x_j} − x_i)``, in one step that neither overflows nor
     takes the logarithm of zero.
+
+    See chapter 11, "ReLU, dense, softmax".
 
     Parameters
     ----------
@@ -1040,11 +1178,14 @@ def softmax_cross_entropy(x: ArrayLike, target: ArrayLike, *, backend: str = "au
         If x holds no floating-point numbers, or the distributions have another dtype.
     ValueError
         If shapes do not fit together, or there is no such class.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
-    >>> softmax_cross_entropy(np.zeros((2, 10)), np.array([3, 7])).round(4)
+    >>> from convlib import functional as F
+    >>> F.softmax_cross_entropy(np.zeros((2, 10)), np.array([3, 7])).round(4)
     array([2.3026, 2.3026])
     """
     call, x, target = _logits_and_target(backend, x, target)
@@ -1085,21 +1226,32 @@ def softmax_cross_entropy_gradient(
 
     For a distribution as target it is ``scale · (softmax(x) − target)``.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
-    x, target, backend
-        As in `softmax_cross_entropy`, which also lists the errors.
+    x : (samples, classes)
+        Logits.
+    target : (samples, classes) of floats or (samples,) of integers
+        As in `softmax_cross_entropy`.
     scale : float, default 1
         ``1 / samples`` gives the gradient of the mean.
+    backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
 
     Returns
     -------
     ndarray, the shape of x
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `softmax_cross_entropy`.
+
     Examples
     --------
     >>> import numpy as np
-    >>> softmax_cross_entropy_gradient(np.zeros((1, 4)), np.array([0]))
+    >>> from convlib import functional as F
+    >>> F.softmax_cross_entropy_gradient(np.zeros((1, 4)), np.array([0]))
     array([[-0.75,  0.25,  0.25,  0.25]])
     """
     call, x, target = _logits_and_target(backend, x, target)
@@ -1126,6 +1278,8 @@ def convolve2d(
     element ``(size − 1) // 2`` in each direction; every channel by itself. This is `correlate2d`
     with the kernel turned by 180 degrees, and the same thing if that changes nothing.
 
+    See chapter 1, "And what is convolution?".
+
     Parameters
     ----------
     image : (height, width) or (height, width, channels)
@@ -1149,15 +1303,18 @@ def convolve2d(
     ValueError
         If a shape, mode or border is none of these, or the kernel is larger than the image under
         'valid'.
+    RuntimeError
+        If ``backend`` is 'cuda' and there is no GPU that can be used.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> point = np.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
     >>> kernel = np.array([[1.0, 2.0, 3.0]])
-    >>> convolve2d(point, kernel)
+    >>> F.convolve2d(point, kernel)
     array([[0., 1., 2., 3., 0.]])
-    >>> correlate2d(point, kernel)
+    >>> F.correlate2d(point, kernel)
     array([[0., 3., 2., 1., 0.]])
     """
     return _filter_image(image, kernel, mode, border, backend, flip=True)
@@ -1177,20 +1334,30 @@ def correlate2d(
     element ``(size − 1) // 2`` in each direction; every channel by itself. This is what `conv2d`
     computes, for one image and one kernel.
 
+    See chapter 1, "In symbols".
+
     Parameters
     ----------
-    image, kernel, mode, border, backend
-        As in `convolve2d`, which also lists the errors.
+    image : (height, width) or (height, width, channels)
+    kernel : (kernel height, kernel width)
+    mode, border, backend
+        As in `convolve2d`.
 
     Returns
     -------
     ndarray, (height, width) or (height, width, channels)
 
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As in `convolve2d`.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from convlib import functional as F
     >>> step = np.array([[0.0, 0.0, 1.0, 1.0]])
-    >>> correlate2d(step, np.array([[-1.0, 0.0, 1.0]]), border="edge")
+    >>> F.correlate2d(step, np.array([[-1.0, 0.0, 1.0]]), border="edge")
     array([[0., 1., 1., 0.]])
     """
     return _filter_image(image, kernel, mode, border, backend, flip=False)

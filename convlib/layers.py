@@ -39,10 +39,24 @@ __all__ = [
 class Input:
     """Tells a model the shape of one sample; computes nothing.
 
+    See chapter 3, "Three axes, four axes".
+
     Parameters
     ----------
     shape : tuple of int
         Without the number of samples, for instance ``(28, 28, 1)``.
+
+    Raises
+    ------
+    ValueError
+        If the shape is no tuple of positive integers.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Flatten()])
+    >>> model.input_shape, model.output_shape
+    ((None, 28, 28, 1), (None, 784))
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -81,12 +95,35 @@ class Tanh(Step):
 class ReLU(Layer):
     """Rectified linear unit: x above the threshold, zero (or a slope) below.
 
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     max_value : float, optional
-        Upper bound; none if not given.
+        Upper bound, at least 0; none if not given.
     negative_slope : float, default 0
+        The slope below the threshold, at least 0; leaky if not 0.
     threshold : float, default 0
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input and output ``(samples, ...)``, of one shape.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((3,)), layers.ReLU(max_value=6)])
+    >>> model.predict([[-2.0, 0.5, 9.0]], verbose=0).tolist()
+    [[0.0, 0.5, 6.0]]
     """
 
     overwrites_gradient = True
@@ -113,10 +150,33 @@ class ReLU(Layer):
 class Softmax(Layer):
     """Turn the last axis into probabilities.
 
+    See chapter 10, "Ten numbers that sum to one".
+
     Parameters
     ----------
-    axis : int, default -1
+    axis : int, default −1
         Only the last axis, which may also be given by its number.
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If ``input_shape`` is no shape; when the layer is built, if ``axis`` is not the last one.
+
+    Notes
+    -----
+    Input and output ``(samples, ..., classes)``, of one shape; along the classes the output
+    sums to 1.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((4,)), layers.Softmax()])
+    >>> model.predict([[3.0, 3.0, 3.0, 3.0]], verbose=0).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
     """
 
     overwrites_input = overwrites_gradient = needs_output = True
@@ -171,9 +231,32 @@ def checked_activation(name: str | None) -> str | None:
 class Activation(Layer):
     """An activation as a layer of its own.
 
+    See chapter 10, "The convolutional part".
+
     Parameters
     ----------
     activation : {'relu', 'softmax', 'sigmoid', 'tanh', 'relu6', 'leaky_relu', 'linear'}
+        'relu6' has the upper bound 6, 'leaky_relu' the slope 0.2 below 0; 'linear' changes nothing.
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input and output ``(samples, ...)``, of one shape.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((3,)), layers.Activation("relu")])
+    >>> model.predict([[-1.0, 0.0, 2.0]], verbose=0).tolist()
+    [[0.0, 0.0, 2.0]]
     """
 
     def __init__(self, activation, **keywords):
@@ -227,24 +310,52 @@ class _Convolution(_Activated):
 class Conv2D(_Convolution):
     """Slide a bank of filters over an image, ``(height, width, channels)``.
 
+    See chapter 3, "The smallest example".
+
     Parameters
     ----------
     filters : int
         Channels of the output.
     kernel_size : int or (int, int)
+        Height and width of the window, in pixels.
     strides : int or (int, int), default (1, 1)
+        Pixels from one window to the next, vertically and horizontally.
     padding : {'valid', 'same'}, default 'valid'
-    data_format : 'channels_last'
+        No zeros around the image, or as many as give ⌈size / stride⌉ outputs.
+    data_format : 'channels_last', optional
     dilation_rate : int or (int, int), default (1, 1)
+        Pixels from one element of the kernel to the next.
     groups : int, default 1
         Parts in which the channels are convolved separately; divides channels and filters.
     activation : str, optional
+        What follows the sum: one of those that `Activation` knows.
     use_bias : bool, default True
-    kernel_initializer, bias_initializer : str or Initializer
+    kernel_initializer : str or Initializer, default 'glorot_uniform'
+    bias_initializer : str or Initializer, default 'zeros'
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
 
     Notes
     -----
-    Weights: ``kernel`` (height, width, channels / groups, filters) and ``bias`` (filters,).
+    Input ``(samples, height, width, channels)``, output ``(samples, output height, output width,
+    filters)``; `shapes.window_geometry` gives the sizes. Weights: ``kernel`` (kernel height, kernel
+    width, channels / groups, filters) and ``bias`` (filters,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> count = layers.Conv2D(1, 3, padding="same", kernel_initializer="ones")
+    >>> model = models.Sequential([layers.Input((3, 3, 1)), count])
+    >>> model.predict(np.ones((1, 3, 3, 1)), verbose=0)[0, :, :, 0].tolist()
+    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
 
     def __init__(
@@ -312,22 +423,49 @@ class Conv2D(_Convolution):
 class DepthwiseConv2D(_Convolution):
     """Convolve every channel with filters of its own.
 
+    See chapter 3, "A common mistake: “32 filters are 32 flat pictures in every layer”".
+
     Parameters
     ----------
     kernel_size : int or (int, int)
+        Height and width of the window, in pixels.
     strides : int or (int, int), default (1, 1)
+        Pixels from one window to the next, vertically and horizontally.
     padding : {'valid', 'same'}, default 'valid'
+        No zeros around the image, or as many as give ⌈size / stride⌉ outputs.
     depth_multiplier : int, default 1
         Filters per channel.
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
     dilation_rate : int or (int, int), default (1, 1)
+        Pixels from one element of the kernel to the next.
     activation : str, optional
+        What follows the sum: one of those that `Activation` knows.
     use_bias : bool, default True
-    depthwise_initializer, bias_initializer : str or Initializer
+    depthwise_initializer : str or Initializer, default 'glorot_uniform'
+    bias_initializer : str or Initializer, default 'zeros'
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
 
     Notes
     -----
-    Weights: ``kernel`` (height, width, channels, multiplier), ``bias`` (channels · multiplier,).
+    Input ``(samples, height, width, channels)``, output ``(samples, output height, output width,
+    channels · multiplier)``, the filters of one channel side by side. Weights: ``kernel`` (kernel
+    height, kernel width, channels, multiplier), ``bias`` (channels · multiplier,).
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> layer = layers.DepthwiseConv2D(3, depth_multiplier=2)
+    >>> model = models.Sequential([layers.Input((28, 28, 5)), layer])
+    >>> model.output_shape, layer.kernel.shape
+    ((None, 26, 26, 10), (3, 3, 5, 2))
     """
 
     def __init__(
@@ -380,18 +518,40 @@ class DepthwiseConv2D(_Convolution):
 class Dense(_Activated):
     """Connect every output with every input of the last axis.
 
+    See chapter 2, "The smallest example".
+
     Parameters
     ----------
     units : int
         Outputs.
     activation : str, optional
+        What follows the sum: one of those that `Activation` knows.
     use_bias : bool, default True
-    kernel_initializer, bias_initializer : str or Initializer
+    kernel_initializer : str or Initializer, default 'glorot_uniform'
+    bias_initializer : str or Initializer, default 'zeros'
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
 
     Notes
     -----
-    Weights: ``kernel`` (inputs, units) and ``bias`` (units,). On an image it works on every pixel
-    alike, as a 1×1 convolution does.
+    Input ``(samples, ..., inputs)``, output ``(samples, ..., units)``. Weights: ``kernel`` (inputs,
+    units) and ``bias`` (units,). On an image it works on every pixel alike, as a 1×1 convolution
+    does.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+    >>> model.set_weights([[[10.0], [100.0]], [0.5]])
+    >>> model.predict([[1.0, 2.0]], verbose=0).tolist()
+    [[210.5]]
     """
 
     def __init__(
@@ -445,9 +605,11 @@ class BatchNormalization(Layer):
     Training uses the statistics of the batch; everything else, and a layer with
     ``trainable=False``, the running averages of those seen in training.
 
+    The book's networks do without it. See chapter 11, "The chain".
+
     Parameters
     ----------
-    axis : int, default -1
+    axis : int, default −1
         Only the last axis.
     momentum : float, default 0.99
         The share that a running average keeps of its old value.
@@ -455,8 +617,31 @@ class BatchNormalization(Layer):
         Added to the variance.
     center, scale : bool, default True
         Whether to learn a shift ``beta`` and a scale ``gamma``.
-    beta_initializer, gamma_initializer : str or Initializer
-    moving_mean_initializer, moving_variance_initializer : str or Initializer
+    beta_initializer, moving_mean_initializer : str or Initializer, default 'zeros'
+    gamma_initializer, moving_variance_initializer : str or Initializer, default 'ones'
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input and output ``(samples, ..., channels)``, of one shape. Weights: ``gamma`` and ``beta``,
+    then ``moving_mean`` and ``moving_variance``, which gradients do not change; each (channels,).
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> layer = layers.BatchNormalization(epsilon=0)
+    >>> model = models.Sequential([layers.Input((1,)), layer])
+    >>> model.set_weights([[10.0], [0.5], [3.0], [4.0]])  # gamma, beta, mean, variance
+    >>> model.predict([[3.0], [5.0]], verbose=0).tolist()  # 0 and 1 standard deviations
+    [[0.5], [10.5]]
     """
 
     overwrites_gradient = True
@@ -624,60 +809,183 @@ class _Average(Layer):
 class MaxPooling2D(_Maximum, _Window):
     """Keep the largest value under each window.
 
+    See chapter 7, "The definition".
+
     Parameters
     ----------
     pool_size : int or (int, int), default (2, 2)
+        Height and width of the window, in pixels.
     strides : int or (int, int), optional
-        ``pool_size`` if not given.
+        Pixels from one window to the next; ``pool_size`` if not given.
     padding : {'valid', 'same'}, default 'valid'
         Padded places never win.
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input ``(samples, height, width, channels)``, output ``(samples, output height, output width,
+    channels)``; `shapes.window_geometry` gives the sizes. No weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.MaxPooling2D()])
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> model.predict(x, verbose=0)[0, :, :, 0].tolist()
+    [[5.0, 7.0], [13.0, 15.0]]
     """
 
 
 class AveragePooling2D(_Average, _Window):
     """Take the mean of the pixels under each window; padding is not counted.
 
+    See chapter 7, "A common mistake: “pooling is a kind of convolution”".
+
     Parameters
     ----------
     pool_size : int or (int, int), default (2, 2)
+        Height and width of the window, in pixels.
     strides : int or (int, int), optional
-        ``pool_size`` if not given.
+        Pixels from one window to the next; ``pool_size`` if not given.
     padding : {'valid', 'same'}, default 'valid'
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input ``(samples, height, width, channels)``, output ``(samples, output height, output width,
+    channels)``; `shapes.window_geometry` gives the sizes. No weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.AveragePooling2D()])
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> model.predict(x, verbose=0)[0, :, :, 0].tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
     """
 
 
 class GlobalMaxPooling2D(_Maximum, _WholeImage):
     """Keep the largest value of each channel.
 
+    See chapter 8, "What is read where".
+
     Parameters
     ----------
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
     keepdims : bool, default False
-        Whether the output is ``(1, 1, channels)`` instead of ``(channels,)``.
+        Whether the output is ``(1, 1, channels)`` instead of ``(channels,)`` for each sample.
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input ``(samples, height, width, channels)``, output ``(samples, channels)``. No weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.GlobalMaxPooling2D()])
+    >>> model.predict(np.arange(8.0).reshape(1, 2, 2, 2), verbose=0).tolist()
+    [[6.0, 7.0]]
     """
 
 
 class GlobalAveragePooling2D(_Average, _WholeImage):
     """Take the mean of each channel.
 
+    See chapter 8, "What is read where".
+
     Parameters
     ----------
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
     keepdims : bool, default False
-        Whether the output is ``(1, 1, channels)`` instead of ``(channels,)``.
+        Whether the output is ``(1, 1, channels)`` instead of ``(channels,)`` for each sample.
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input ``(samples, height, width, channels)``, output ``(samples, channels)``. No weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.GlobalAveragePooling2D()])
+    >>> model.predict(np.arange(8.0).reshape(1, 2, 2, 2), verbose=0).tolist()
+    [[3.0, 4.0]]
     """
 
 
 class ZeroPadding2D(Layer):
     """Put rows and columns of zeros around an image.
 
+    See chapter 5, "Padding".
+
     Parameters
     ----------
     padding : int, (int, int) or ((int, int), (int, int)), default (1, 1)
-        On all sides, or (top and bottom, left and right), or ((top, bottom), (left, right)).
-    data_format : 'channels_last'
+        In pixels: on all sides, (top and bottom, left and right), or ((top, bottom),
+        (left, right)).
+    data_format : 'channels_last', optional
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input ``(samples, height, width, channels)``, output ``(samples, top + height + bottom, left +
+    width + right, channels)``. No weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.ZeroPadding2D(((0, 1), (1, 0)))])
+    >>> model.predict(np.ones((1, 1, 2, 1)), verbose=0)[0, :, :, 0].tolist()
+    [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     """
 
     def __init__(self, padding=(1, 1), data_format=None, **keywords):
@@ -702,9 +1010,31 @@ class ZeroPadding2D(Layer):
 class Flatten(Layer):
     """Read an image as one vector, row by row, channel by channel within each pixel.
 
+    See chapter 10, "How a map becomes a row".
+
     Parameters
     ----------
-    data_format : 'channels_last'
+    data_format : 'channels_last', optional
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If ``data_format`` is another one, or ``input_shape`` is no shape.
+
+    Notes
+    -----
+    Input ``(samples, ...)``, output ``(samples, features)``. No weights, and nothing is computed.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((1, 2, 2)), layers.Flatten()])
+    >>> model.predict([[[[1.0, 2.0], [3.0, 4.0]]]], verbose=0).tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
     """
 
     is_view = True
@@ -726,12 +1056,37 @@ class Flatten(Layer):
 class Dropout(Layer):
     """In training, set a random share of the values to zero and scale up the others.
 
+    It is meant to narrow the gap between training and test images. The book's networks do without
+    it. See chapter 14, "One number has a width".
+
     Parameters
     ----------
     rate : float
         The share, in [0, 1).
     seed : int, optional
         Makes this layer's choices repeatable; otherwise `utils.set_random_seed` decides.
+    **keywords
+        ``name``, ``input_shape`` and ``trainable``, as in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If an argument is none of those above; when the layer is built, if its input does not fit.
+
+    Notes
+    -----
+    Input and output ``(samples, ...)``, of one shape. What is kept is multiplied by
+    ``1 / (1 − rate)``, so that its expected value stays. When a model is asked, not trained,
+    nothing changes.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((3,)), layers.Dropout(0.5)])
+    >>> model.predict([[1.0, 2.0, 3.0]], verbose=0).tolist()
+    [[1.0, 2.0, 3.0]]
     """
 
     overwrites_input = overwrites_gradient = True
@@ -743,11 +1098,15 @@ class Dropout(Layer):
         self._own_generator = None if seed is None else np.random.default_rng(seed)
         super().__init__(**keywords)
 
-    def forward(self, x, y, work, training):
-        work.saved["seed"] = None
-        if training and self.rate:
+    def prepare(self, work):
+        """Draw the seed of a training step."""
+        if self.rate:
             generator = self._own_generator or utils.random_generator()
-            work.saved["seed"] = int(generator.integers(2**63))
+            seed = int(generator.integers(2**63))
+            work.saved["seed"] = work.scratch.changing((self.name, "seed"), seed, np.uint64)
+
+    def forward(self, x, y, work, training):
+        work.saved["drops"] = training and self.rate > 0
         self._drop(x, y, work)
 
     def backward(self, x, y, dy, dx, work):
@@ -755,9 +1114,8 @@ class Dropout(Layer):
             self._drop(dy, dx, work)
 
     def _drop(self, source, target, work):
-        seed = work.saved["seed"]
-        if seed is not None:
-            work.kernels.dropout(source, target, float(self.rate), seed)
+        if work.saved["drops"]:
+            work.kernels.dropout(source, target, float(self.rate), work.saved["seed"])
         elif target is not source:
             work.kernels.memory.copy(source, target)
 

@@ -18,15 +18,56 @@ class Loss:
     """What training makes small: the mean over the samples of one number each.
 
     Constructor arguments are kept as attributes of the same name.
+
+    A loss of one's own says how large it is (`forward`) and its derivative (`backward`), each on
+    arrays ``(samples, outputs)``; `MeanSquaredError` is a short one.
+
+    See chapter 11, "The smallest example".
+
+    Attributes
+    ----------
+    name : str
+        By which `get` and messages know it.
+
+    Examples
+    --------
+    >>> from convlib import losses
+    >>> loss = losses.MeanSquaredError()
+    >>> loss.targets([0, 1], (None, 1), "float32").tolist()
+    [[0.0], [1.0]]
     """
 
     name = "loss"
 
     def check_output(self, output_shape: tuple) -> None:
-        """Raise ValueError if a model with such outputs, None first, cannot have this loss."""
+        """Refuse a model whose outputs cannot have this loss.
+
+        Parameters
+        ----------
+        output_shape : tuple
+            None first, for the number of samples.
+
+        Raises
+        ------
+        ValueError
+            In the losses that want classes, if there is no row of them.
+        """
 
     def targets(self, y, output_shape: tuple, dtype: str) -> np.ndarray:
         """Return the user's ``y`` checked against the model's output, ready for batches.
+
+        Parameters
+        ----------
+        y : array
+            What the user gave: see the class.
+        output_shape : tuple
+            Of the model, None first.
+        dtype : str
+            That of the model.
+
+        Returns
+        -------
+        array (samples, ...)
 
         Raises
         ------
@@ -36,31 +77,95 @@ class Loss:
         return _matching(y, output_shape, dtype, self.name)
 
     def wanted(self, y: np.ndarray) -> np.ndarray:
-        """Return what the outputs should become, given `targets`: labels, or rows of numbers."""
+        """Return what the outputs should become, given `targets`: labels, or rows of numbers.
+
+        Parameters
+        ----------
+        y : array (samples, ...)
+            From `targets`.
+
+        Returns
+        -------
+        array (samples,) of labels, or (samples, outputs)
+        """
         return y.reshape(len(y), -1) if y.ndim > 1 else y
 
     def encode(self, y: np.ndarray, buffer: np.ndarray, work: Work) -> np.ndarray:
-        """Return a batch of `wanted` as the kernels want it, written to ``buffer`` if need be."""
+        """Return a batch of `wanted` as the kernels want it, written to ``buffer`` if need be.
+
+        Parameters
+        ----------
+        y : array (n,) or (n, outputs)
+            Some of what `wanted` returned.
+        buffer : array (n, outputs)
+            Memory for the result, if y does not serve as it is.
+        work : Work
+
+        Returns
+        -------
+        array (n, outputs)
+        """
         return y
 
     def saved(self, output_shape: tuple) -> dict:
-        """Return what forward keeps for backward, as `layers.Step.saved` does."""
+        """Return what forward keeps for backward, as `layers.Step.saved` does.
+
+        Parameters
+        ----------
+        output_shape : tuple
+            Of the model, None first.
+
+        Returns
+        -------
+        dict
+        """
         return {}
 
     def forward(self, x, target, losses, work: Work) -> None:
-        """Write the loss of each row of x, the model's output, to ``losses``."""
+        """Write the loss of each row of x, the model's output, to ``losses``.
+
+        Parameters
+        ----------
+        x, target : array (n, outputs)
+        losses : array (n,), overwritten
+        work : Work
+        """
         raise NotImplementedError
 
     def backward(self, x, target, dx, scale: float, work: Work) -> None:
-        """Write ``scale`` times the derivative of each row's loss to ``dx``."""
+        """Write ``scale`` times the derivative of each row's loss to ``dx``.
+
+        Parameters
+        ----------
+        x, target : array (n, outputs)
+        dx : array (n, outputs), overwritten
+        scale : float
+        work : Work
+        """
         raise NotImplementedError
 
     def prediction(self, x: np.ndarray, work: Work) -> np.ndarray:
-        """Return what metrics should compare with the targets."""
+        """Return what metrics should compare with the targets.
+
+        Parameters
+        ----------
+        x : array (n, outputs)
+            The model's output.
+        work : Work
+
+        Returns
+        -------
+        array (n, outputs)
+        """
         return x
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal loss."""
+        """Return the constructor arguments that make an equal loss.
+
+        Returns
+        -------
+        dict
+        """
         return dict(vars(self))
 
 
@@ -136,12 +241,34 @@ class _ClassLoss(Loss):
 class CategoricalCrossentropy(_ClassLoss):
     """Cross-entropy for one-hot rows, as `utils.to_categorical` makes them.
 
+    The loss of a sample is minus the logarithm of the probability that the model gives to the right
+    class: ``−Σ_i target_i · log p_i``. Outputs and targets are ``(samples, classes)``.
+
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     from_logits : bool, default False
         Whether the model's output is still to go through softmax.
     label_smoothing : float, default 0
         Share of the target that is spread evenly over all classes.
+
+    Raises
+    ------
+    ValueError
+        If ``label_smoothing`` does not lie from 0 to 1.
+
+    Examples
+    --------
+    A model that finds all four classes equally likely:
+
+    >>> import numpy as np
+    >>> from convlib import layers, losses, models
+    >>> model = models.Sequential([layers.Input((4,)), layers.Softmax()])
+    >>> model.compile(loss=losses.CategoricalCrossentropy())
+    >>> loss = model.evaluate(np.zeros((1, 4)), np.array([[0, 1, 0, 0]]), verbose=0)
+    >>> round(loss, 3)  # log 4
+    1.386
     """
 
     name = "categorical_crossentropy"
@@ -168,10 +295,25 @@ class CategoricalCrossentropy(_ClassLoss):
 class SparseCategoricalCrossentropy(_ClassLoss):
     """Cross-entropy for class labels, whole numbers from 0 on.
 
+    Outputs are ``(samples, classes)``, targets ``(samples,)`` or ``(samples, 1)``; otherwise it is
+    `CategoricalCrossentropy`.
+
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     from_logits : bool, default False
         Whether the model's output is still to go through softmax.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, losses, models
+    >>> model = models.Sequential([layers.Input((4,)), layers.Activation("linear")])
+    >>> model.compile(loss=losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> loss = model.evaluate(np.zeros((1, 4)), np.array([1]), verbose=0)
+    >>> round(loss, 3)  # log 4
+    1.386
     """
 
     name = "sparse_categorical_crossentropy"
@@ -211,12 +353,33 @@ class SparseCategoricalCrossentropy(_ClassLoss):
 class BinaryCrossentropy(Loss):
     """Cross-entropy for outputs that are each a yes (1) or no (0); the mean over the outputs.
 
+    Outputs and targets are ``(samples, ...)``, of one shape; ``(samples,)`` does for one output.
+
+    See chapter 11, "ReLU, dense, softmax".
+
     Parameters
     ----------
     from_logits : bool, default False
         Whether the model's output is still to go through a sigmoid.
     label_smoothing : float, default 0
         Targets move this share of the way towards one half.
+
+    Raises
+    ------
+    ValueError
+        If ``label_smoothing`` does not lie from 0 to 1.
+
+    Examples
+    --------
+    A model that says neither yes nor no:
+
+    >>> import numpy as np
+    >>> from convlib import layers, losses, models
+    >>> model = models.Sequential([layers.Input((1,)), layers.Activation("sigmoid")])
+    >>> model.compile(loss=losses.BinaryCrossentropy())
+    >>> loss = model.evaluate(np.zeros((1, 1)), np.array([1]), verbose=0)
+    >>> round(loss, 3)  # log 2
+    0.693
     """
 
     name = "binary_crossentropy"
@@ -249,7 +412,21 @@ class BinaryCrossentropy(Loss):
 
 
 class MeanSquaredError(Loss):
-    """Mean over a sample's outputs of ``(prediction − target)²``."""
+    """Mean over a sample's outputs of ``(prediction − target)²``.
+
+    Outputs and targets are ``(samples, ...)``, of one shape; ``(samples,)`` does for one output.
+
+    See chapter 11, "The smallest example".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import layers, losses, models
+    >>> model = models.Sequential([layers.Input((2,)), layers.Activation("linear")])
+    >>> model.compile(loss=losses.MeanSquaredError())
+    >>> model.evaluate(np.array([[1.0, 2.0]]), np.array([[1.0, 5.0]]), verbose=0)
+    4.5
+    """
 
     name = "mean_squared_error"
 
@@ -275,10 +452,27 @@ _BY_NAME = {cls.name: cls for cls in _BY_CLASS.values()} | {"mse": MeanSquaredEr
 def get(identifier) -> Loss:
     """Return a loss from its name, from its saved form, or as it is.
 
+    See chapter 14, "The text's program".
+
+    Parameters
+    ----------
+    identifier : str, dict or Loss
+        'categorical_crossentropy' or 'mse', for example, or what a model's file holds.
+
+    Returns
+    -------
+    Loss
+
     Raises
     ------
     ValueError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> from convlib import losses
+    >>> losses.get("mse").name
+    'mean_squared_error'
     """
     if isinstance(identifier, Loss):
         return identifier

@@ -19,10 +19,27 @@ class Metric:
 
     Constructor arguments are kept as attributes of the same name.
 
+    A metric of one's own says how right each sample is: `values`.
+
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
     name : str, optional
         Under which it is reported.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib import metrics
+    >>> class MeanError(metrics.Metric):
+    ...     default_name = "mean_error"
+    ...     def values(self, y_true, y_pred):
+    ...         return np.abs(y_true - y_pred).mean(1)
+    >>> error = MeanError()
+    >>> error.update_state([[1.0], [5.0]], [[1.0], [3.0]])
+    >>> error.result()
+    1.0
     """
 
     default_name = "metric"
@@ -40,7 +57,7 @@ class Metric:
 
         Parameters
         ----------
-        y_true : array
+        y_true : array (samples, ...)
             What is right: see the class.
         y_pred : array (samples, outputs)
             What the model said.
@@ -50,15 +67,37 @@ class Metric:
         self._count += values.size
 
     def result(self) -> float:
-        """Return the mean so far, 0 if there was nothing."""
+        """Return the mean so far, 0 if there was nothing.
+
+        Returns
+        -------
+        float
+        """
         return self._total / self._count if self._count else 0.0
 
     def values(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return how right each sample is, one number each."""
+        """Return how right each sample is, one number each.
+
+        Parameters
+        ----------
+        y_true : array (samples, ...)
+            What is right: see the class.
+        y_pred : array (samples, outputs)
+            What the model said.
+
+        Returns
+        -------
+        array (samples,)
+        """
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """Return the constructor arguments that make an equal metric."""
+        """Return the constructor arguments that make an equal metric.
+
+        Returns
+        -------
+        dict
+        """
         return {k: v for k, v in vars(self).items() if not k.startswith("_")}
 
 
@@ -67,7 +106,24 @@ def _labels(y_true):
 
 
 class Accuracy(Metric):
-    """Share of the values that are exactly equal."""
+    """Share of the values that are exactly equal.
+
+    Targets and outputs are ``(samples, ...)``, of one shape.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import Accuracy
+    >>> accuracy = Accuracy()
+    >>> accuracy.update_state([1, 2, 3, 4], [1, 2, 3, 0])
+    >>> accuracy.result()
+    0.75
+    """
 
     default_name = "accuracy"
 
@@ -78,10 +134,22 @@ class Accuracy(Metric):
 class BinaryAccuracy(Metric):
     """Share of the outputs on the right side of a threshold; targets are 0 or 1.
 
+    Targets and outputs are ``(samples, ...)``, of one shape.
+
+    See chapter 14, "One number has a width".
+
     Parameters
     ----------
-    name : str, optional
+    name : str, default 'binary_accuracy'
     threshold : float, default 0.5
+
+    Examples
+    --------
+    >>> from convlib.metrics import BinaryAccuracy
+    >>> accuracy = BinaryAccuracy()
+    >>> accuracy.update_state([[1], [0], [0], [1]], [[0.9], [0.2], [0.6], [0.8]])
+    >>> accuracy.result()
+    0.75
     """
 
     default_name = "binary_accuracy"
@@ -96,7 +164,24 @@ class BinaryAccuracy(Metric):
 
 
 class CategoricalAccuracy(Metric):
-    """Share of the samples whose largest output is that of their class; targets are one-hot."""
+    """Share of the samples whose largest output is that of their class; targets are one-hot.
+
+    Targets and outputs are ``(samples, classes)``.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'categorical_accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import CategoricalAccuracy
+    >>> accuracy = CategoricalAccuracy()
+    >>> accuracy.update_state([[0, 1], [1, 0]], [[0.3, 0.7], [0.4, 0.6]])
+    >>> accuracy.result()
+    0.5
+    """
 
     default_name = "categorical_accuracy"
 
@@ -105,7 +190,24 @@ class CategoricalAccuracy(Metric):
 
 
 class SparseCategoricalAccuracy(Metric):
-    """Share of the samples whose largest output is that of their class; targets are labels."""
+    """Share of the samples whose largest output is that of their class; targets are labels.
+
+    Targets are ``(samples,)`` or ``(samples, 1)``, outputs ``(samples, classes)``.
+
+    See chapter 14, "One number has a width".
+
+    Parameters
+    ----------
+    name : str, default 'sparse_categorical_accuracy'
+
+    Examples
+    --------
+    >>> from convlib.metrics import SparseCategoricalAccuracy
+    >>> accuracy = SparseCategoricalAccuracy()
+    >>> accuracy.update_state([1, 0], [[0.3, 0.7], [0.4, 0.6]])
+    >>> accuracy.result()
+    0.5
+    """
 
     default_name = "sparse_categorical_accuracy"
 
@@ -129,10 +231,28 @@ class _TopK(Metric):
 class TopKCategoricalAccuracy(_TopK):
     """Share of the samples whose class is among the k largest outputs; targets are one-hot.
 
+    Targets and outputs are ``(samples, classes)``.
+
+    See chapter 14, "The mistakes themselves".
+
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name : str, default 'top_k_categorical_accuracy'
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is no whole number from 1 on.
+
+    Examples
+    --------
+    >>> from convlib.metrics import TopKCategoricalAccuracy
+    >>> accuracy = TopKCategoricalAccuracy(k=2)
+    >>> outputs = [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]
+    >>> accuracy.update_state([[0, 1, 0], [1, 0, 0]], outputs)
+    >>> accuracy.result()
+    0.5
     """
 
     default_name = "top_k_categorical_accuracy"
@@ -144,10 +264,28 @@ class TopKCategoricalAccuracy(_TopK):
 class SparseTopKCategoricalAccuracy(_TopK):
     """Share of the samples whose class is among the k largest outputs; targets are labels.
 
+    Targets are ``(samples,)`` or ``(samples, 1)``, outputs ``(samples, classes)``.
+
+    See chapter 14, "The mistakes themselves".
+
     Parameters
     ----------
     k : int, default 5
-    name : str, optional
+    name : str, default 'sparse_top_k_categorical_accuracy'
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is no whole number from 1 on.
+
+    Examples
+    --------
+    >>> from convlib.metrics import SparseTopKCategoricalAccuracy
+    >>> accuracy = SparseTopKCategoricalAccuracy(k=2)
+    >>> outputs = [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]
+    >>> accuracy.update_state([1, 0], outputs)
+    >>> accuracy.result()
+    0.5
     """
 
     default_name = "sparse_top_k_categorical_accuracy"
@@ -176,6 +314,8 @@ def check(identifier) -> None:
 def get(identifier, output_shape: tuple, labels: bool) -> Metric:
     """Return a metric from its name, from its saved form, or as it is.
 
+    See chapter 14, "The text's program".
+
     Parameters
     ----------
     identifier : str, dict or Metric
@@ -185,10 +325,20 @@ def get(identifier, output_shape: tuple, labels: bool) -> Metric:
     labels : bool
         Whether the targets are class labels instead of rows.
 
+    Returns
+    -------
+    Metric
+
     Raises
     ------
     ValueError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> from convlib import metrics
+    >>> metrics.get("accuracy", output_shape=(None, 10), labels=True).__class__.__name__
+    'SparseCategoricalAccuracy'
     """
     if isinstance(identifier, Metric):
         return identifier

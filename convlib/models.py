@@ -31,6 +31,8 @@ _INFERENCE_ELEMENTS = 1 << 24  # of the largest layer's output: 64 MB in float32
 class Sequential:
     """Layers, one after the other.
 
+    See chapter 10, "The smallest network".
+
     Parameters
     ----------
     layers : sequence of Layer, optional
@@ -46,6 +48,29 @@ class Sequential:
         Of the latest `fit`, also if that was interrupted.
     stop_training : bool
         A callback sets it to end `fit` after the epoch.
+
+    Raises
+    ------
+    TypeError
+        If something else than a layer is given.
+    ValueError
+        If ``dtype`` is none of these, or the layers do not fit together.
+
+    Examples
+    --------
+    Two numbers, whose sum is to be learned:
+
+    >>> import numpy as np
+    >>> from convlib import layers, models, optimizers, utils
+    >>> utils.set_random_seed(0)
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+    >>> model.output_shape, model.count_params()
+    ((None, 1), 3)
+    >>> model.compile(optimizers.SGD(learning_rate=0.5), loss="mse")
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> history = model.fit(x, x.sum(1), epochs=100, verbose=0)
+    >>> model.predict(np.array([[1.0, 1.0]]), verbose=0).round(2).tolist()
+    [[2.0]]
     """
 
     def __init__(
@@ -73,10 +98,26 @@ class Sequential:
     def add(self, layer: Layer | Input) -> None:
         """Put a layer on top.
 
+        Parameters
+        ----------
+        layer : Layer or Input
+
         Raises
         ------
+        TypeError
+            If it is no layer.
         ValueError
-            If the layer does not fit on what is there; the model is not changed then.
+            If the layer does not fit on what is there, or it or its name is there already; the
+            model is not changed then.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential()
+        >>> model.add(layers.Conv2D(32, (3, 3), input_shape=(28, 28, 1)))
+        >>> model.add(layers.MaxPooling2D((2, 2)))
+        >>> model.output_shape
+        (None, 13, 13, 32)
         """
         if isinstance(layer, Input):
             if self.layers or self._sample_shape is not None:
@@ -141,7 +182,24 @@ class Sequential:
         layer.build(input_shape)
 
     def pop(self) -> Layer:
-        """Take the top layer off and return it."""
+        """Take the top layer off and return it.
+
+        Returns
+        -------
+        Layer
+
+        Raises
+        ------
+        ValueError
+            If there is no layer.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Dense(3), layers.Softmax()])
+        >>> model.pop().name, len(model.layers)
+        ('softmax_1', 1)
+        """
         if not self.layers:
             raise ValueError("there is no layer to take off")
         self._forget_plans()
@@ -156,6 +214,20 @@ class Sequential:
         ----------
         input_shape : tuple
             Number of samples, given as None, and the shape of one, as in ``(None, 28, 28, 1)``.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not begin with None, is another one than before, or does not suit a
+            layer.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Flatten(), layers.Dense(10)])
+        >>> model.build((None, 28, 28, 1))
+        >>> model.output_shape
+        (None, 10)
         """
         input_shape = tuple(input_shape)
         if not input_shape or input_shape[0] is not None:
@@ -195,7 +267,30 @@ class Sequential:
         return self.layers[-1].output_shape if self.layers else None
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return a layer by its name or by its place."""
+        """Return a layer by its name or by its place.
+
+        Parameters
+        ----------
+        name : str, optional
+        index : int, optional
+            From 0 on, or from −1 downwards; one of the two must be given.
+
+        Returns
+        -------
+        Layer
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or not one of the two is given.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Dense(3), layers.Dense(2, name="last")])
+        >>> model.get_layer("last").units, model.get_layer(index=0).name
+        (2, 'dense_1')
+        """
         if (name is None) == (index is None):
             raise ValueError("get_layer takes a name or an index, one of them")
         if index is not None:
@@ -225,16 +320,66 @@ class Sequential:
         return [weight for layer in self.layers for weight in layer.weights]
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of all weights, in Keras' order and layout."""
+        """Return copies of all weights, in Keras' order and layout.
+
+        Returns
+        -------
+        list of arrays
+            Of the shapes that the layers' descriptions give.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, 3)])
+        >>> [weight.shape for weight in model.get_weights()]
+        [(3, 3, 1, 32), (32,)]
+        """
         return [memory.to_host(weight).copy() for weight in self.weights]
 
     def set_weights(self, weights: Iterable) -> None:
-        """Replace the values of all weights; shapes as in `get_weights`."""
+        """Replace the values of all weights.
+
+        Parameters
+        ----------
+        weights : sequence of arrays
+            Of the shapes and in the order of `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            If the number of arrays or a shape differs, or the model has no weights yet; nothing is
+            changed then.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+        >>> model.set_weights([[[1.0], [1.0]], [0.0]])
+        >>> model.predict([[2.0, 3.0]], verbose=0).tolist()
+        [[5.0]]
+        """
         self._require_built("set_weights")
         base.assign_weights(self.weights, weights, f"model {self.name!r}")
 
     def count_params(self) -> int:
-        """Return the number of weights."""
+        """Return the number of weights.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            If there are no layers, or the shape of the samples is not known.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(32, 3)])
+        >>> model.count_params()  # 3 · 3 · 1 · 32 weights and 32 biases
+        320
+        """
         self._require_built("count_params")
         return sum(layer.count_params() for layer in self.layers)
 
@@ -247,6 +392,28 @@ class Sequential:
             Width in characters; 65, or more where a name is long, if not given.
         print_fn : function, optional
             Called with each line instead of `print`.
+
+        Raises
+        ------
+        ValueError
+            If there are no layers, or the shape of the samples is not known.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Dense(3), layers.Softmax()])
+        >>> model.build((None, 4))
+        >>> model.summary(line_length=50)
+        __________________________________________________
+        Layer (type)          Output Shape        Param #
+        ==================================================
+        dense_1 (Dense)       (None, 3)           15
+        __________________________________________________
+        softmax_1 (Softmax)   (None, 3)           0
+        ==================================================
+        Total params: 15
+        Trainable params: 15
+        Non-trainable params: 0
         """
         self._require_built("summary")
         for line in summary_table.lines(self.layers, line_length):
@@ -269,6 +436,7 @@ class Sequential:
         ----------
         optimizer : str or Optimizer, default 'rmsprop'
         loss : str or Loss
+            Must be given.
         metrics : sequence of str or Metric, optional
             'accuracy' stands for the kind that fits the model.
         backend : {'auto', 'cpu', 'cuda', 'reference'}, default 'auto'
@@ -279,7 +447,16 @@ class Sequential:
         Raises
         ------
         ValueError
-            If a name is not known.
+            If there is no loss, or a name is not known.
+        RuntimeError
+            If the backend is 'cuda' and there is no GPU that can be used.
+
+        Examples
+        --------
+        >>> from convlib import layers, models, optimizers
+        >>> model = models.Sequential([layers.Dense(3, activation="softmax")])
+        >>> model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
+        >>> model.compile(optimizers.SGD(0.1), loss="mse")
         """
         if loss is None:
             raise ValueError("compile needs a loss, for instance loss='categorical_crossentropy'")
@@ -423,7 +600,7 @@ class Sequential:
         callbacks : Callback or sequence of them, optional
         validation_split : float, default 0
             Share of the samples, the last ones, that are kept for validation.
-        validation_data : (x, y), optional
+        validation_data : tuple (x, y), optional
             Data for validation; takes precedence.
         shuffle : bool, default True
             Whether to take the samples in a new random order in every epoch.
@@ -439,6 +616,24 @@ class Sequential:
         FloatingPointError
             If the loss or a gradient is NaN or infinite. The weights are then those from before
             that batch, and the message says whether the data or the training is to blame.
+        TypeError
+            If x holds no numbers, or a callback is none.
+        ValueError
+            If the model is not compiled, the data do not fit it or each other, or an argument is
+            none of those above.
+        RuntimeError
+            If the model's backend cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Dense(3, activation="softmax")])
+        >>> model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> x, y = np.zeros((10, 2)), np.ones(10)
+        >>> history = model.fit(x, y, epochs=2, validation_split=0.2, verbose=0)
+        >>> list(history.history)
+        ['loss', 'accuracy', 'val_loss', 'val_accuracy']
         """
         x, y = self._samples_and_targets(x, y, "fit")
         batch_size = checks.count("batch_size", 32 if batch_size is None else batch_size)
@@ -524,15 +719,33 @@ class Sequential:
         """
         samples = plan.load(x, start, stop, order)
         plan.load_targets(wanted, start, stop, order)
-        plan.forward(samples, training=True)
-        is_taken = plan.scratch.admits(plan.losses(samples))
-        if is_taken:
-            plan.backward_from_loss(samples)
-            vectors = self._parameters.values, self._parameters.gradients
-            is_taken = self.optimizer.update(plan.kernels, *vectors, plan.scratch)
-        if is_taken:
-            plan.commit(samples)
+        plan.prepare(samples)
+        numbers = self.optimizer.prepare(plan.scratch, self.dtype)
+
+        def compute():
+            plan.forward(samples, training=True)
+            is_taken = plan.scratch.admits(plan.losses(samples))
+            if is_taken:
+                plan.backward_from_loss(samples)
+                vectors = self._parameters.values, self._parameters.gradients
+                is_taken = self.optimizer.step(plan.kernels, *vectors, numbers, plan.scratch)
+            if is_taken:
+                plan.commit(samples)
+            return is_taken
+
+        is_taken = plan.scratch.repeat(samples, self._settings, compute)
+        self.optimizer.iterations += is_taken
         report.add(samples, is_taken)
+
+    def _settings(self):
+        """Return what decides on a step of training besides the batch; see `Scratch.repeat`.
+
+        It is all that the layers, the loss and the optimizer have, so that nobody need think of it
+        who adds a setting.
+        """
+        owners = *self.layers, self.loss
+        settings = [value for owner in owners for value in vars(owner).values()]
+        return [*settings, *self.optimizer.settings()]
 
     def _diagnosis(self, x, y, chosen):
         """Return why the loss or a gradient of these samples is not finite."""
@@ -550,10 +763,29 @@ class Sequential:
     def train_on_batch(self, x, y, *, return_dict: bool = False):
         """Take one training step on these samples.
 
+        Parameters
+        ----------
+        x, y : arrays
+            As for `fit`.
+        return_dict : bool, default False
+
         Returns
         -------
         float, list or dict
             The batch's loss, followed by the metrics if there are any; see `evaluate`.
+
+        Raises
+        ------
+        FloatingPointError, TypeError, ValueError, RuntimeError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", loss="mse")
+        >>> model.train_on_batch([[1.0]], [[3.0]])  # the loss before the step
+        9.0
         """
         x, y = self._samples_and_targets(x, y, "train_on_batch")
         plan = self._training_plan(len(x))
@@ -580,6 +812,7 @@ class Sequential:
         batch_size : int, optional
             As in Keras; the result does not depend on it, nor does the memory that is used.
         verbose : {'auto', 0, 1, 2}
+            As for `fit`.
         return_dict : bool, default False
 
         Returns
@@ -587,6 +820,19 @@ class Sequential:
         float, list or dict
             The mean loss alone if there are no metrics, else ``[loss, metric, ...]``; with
             ``return_dict`` always a dict.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Activation("linear")])
+        >>> model.compile(loss="mse")
+        >>> model.evaluate([[1.0], [2.0]], [[1.0], [4.0]], verbose=0)
+        2.0
         """
         x, y = self._samples_and_targets(x, y, "evaluate")
         checks.count("batch_size", 32 if batch_size is None else batch_size)
@@ -598,7 +844,31 @@ class Sequential:
         return _results(logs, return_dict)
 
     def test_on_batch(self, x, y, *, return_dict: bool = False):
-        """Return loss and metrics of these samples, taken as one batch; see `evaluate`."""
+        """Return loss and metrics of these samples, taken as one batch.
+
+        Parameters
+        ----------
+        x, y, return_dict
+            As for `evaluate`.
+
+        Returns
+        -------
+        float, list or dict
+            As from `evaluate`.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Activation("linear")])
+        >>> model.compile(loss="mse")
+        >>> model.test_on_batch([[1.0], [2.0]], [[1.0], [4.0]], return_dict=True)
+        {'loss': 2.0}
+        """
         return self.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=return_dict)
 
     def _evaluate(self, plan, x, y, progress=None):
@@ -625,6 +895,26 @@ class Sequential:
             As in Keras; the result does not depend on it, nor does the memory that is used.
         verbose : {'auto', 0, 1, 2}
             A progress bar (1, 'auto') or nothing.
+
+        Returns
+        -------
+        array (samples, ...)
+
+        Raises
+        ------
+        TypeError
+            If x holds no numbers.
+        ValueError
+            If the model has no layers, or the samples do not fit it.
+        RuntimeError
+            If the model's backend cannot be used.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((2,)), layers.Softmax()])
+        >>> model.predict([[1.0, 1.0], [0.0, 1000.0]], verbose=0).tolist()
+        [[0.5, 0.5], [0.0, 1.0]]
         """
         x = self._samples(x, "predict")
         checks.count("batch_size", 32 if batch_size is None else batch_size)
@@ -640,7 +930,28 @@ class Sequential:
         return result
 
     def predict_on_batch(self, x) -> np.ndarray:
-        """Return the model's output for these samples, taken as one batch."""
+        """Return the model's output for these samples, taken as one batch.
+
+        Parameters
+        ----------
+        x : array (samples, ...)
+
+        Returns
+        -------
+        array (samples, ...)
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As in `predict`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((2,)), layers.ReLU()])
+        >>> model.predict_on_batch([[1.0, -1.0]]).tolist()
+        [[1.0, 0.0]]
+        """
         return self.predict(x, batch_size=len(x), verbose=0)
 
     # Looking inside
@@ -656,6 +967,20 @@ class Sequential:
         -------
         list of arrays
             One for each of ``layers``, ``(samples, ...)``.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As in `predict`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.ReLU(), layers.Softmax()])
+        >>> for output in model.layer_outputs([[0.0, -3.0]]):
+        ...     print(output.tolist())
+        [[0.0, 0.0]]
+        [[0.5, 0.5]]
         """
         x = self._samples(x, "layer_outputs")
         steps_of = [layer.steps() for layer in self.layers]
@@ -676,7 +1001,7 @@ class Sequential:
         Parameters
         ----------
         x : array (samples, ...)
-        output : int or array of int, optional
+        output : int or array of int (samples,), optional
             Which output, one for all samples or one for each (counted through the flattened
             output); by default each sample's largest.
         before_softmax : bool, default False
@@ -687,6 +1012,21 @@ class Sequential:
         Returns
         -------
         array of the shape of x
+
+        Raises
+        ------
+        TypeError, RuntimeError
+            As in `predict`.
+        ValueError
+            If there is no such output, or no softmax at the end; else as in `predict`.
+
+        Examples
+        --------
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+        >>> model.set_weights([[[10.0], [100.0]], [0.5]])
+        >>> model.input_gradient([[1.0, 1.0]]).tolist()
+        [[10.0, 100.0]]
         """
         x = self._samples(x, "input_gradient")
         steps = self._steps()
@@ -713,6 +1053,26 @@ class Sequential:
         """Write the model to one file: layers, weights, and how it was compiled and trained.
 
         The file appears complete or not at all. `load_model` reads it back.
+
+        Parameters
+        ----------
+        filepath : str or path
+            'model.npz', for example; a file of that name is replaced.
+
+        Raises
+        ------
+        ValueError
+            If there are no layers, or the shape of the samples is not known.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from convlib import layers, models
+        >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.npz"))
+        ...     os.listdir(folder)
+        ['model.npz']
         """
         self._require_built("save")
         config = {
@@ -747,12 +1107,35 @@ class Sequential:
 def load_model(filepath: str | os.PathLike) -> Sequential:
     """Return the model that `Sequential.save` wrote to a file.
 
+    See chapter 14, "The text's program".
+
+    Parameters
+    ----------
+    filepath : str or path
+
+    Returns
+    -------
+    Sequential
+        With its weights; compiled, and with the optimizer's state, if it was.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file is damaged, or is no saved model.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from convlib import layers, models
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(1)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     model.save(path)
+    ...     copy = models.load_model(path)
+    >>> copy.get_weights()[0].tolist() == model.get_weights()[0].tolist()
+    True
     """
     config, arrays = storage.read(filepath)
     try:

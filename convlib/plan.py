@@ -214,6 +214,11 @@ class Plan:
             self.kernels.gather(x, order[start : start + samples], target)
         return samples
 
+    def prepare(self, samples: int) -> None:
+        """Let the steps place what is new in this step of training, before `forward`."""
+        for step, _, _, work in self._bind(samples).forward:
+            step.prepare(work)
+
     def forward(self, samples: int, training: bool) -> np.ndarray:
         """Run all steps on what was loaded and return the last one's output."""
         bound = self._bind(samples)
@@ -240,10 +245,12 @@ class Plan:
             As for `load`.
         """
         bound = self._bind(min(stop, len(y)) - start)
-        rows = y[start : start + bound.samples]
-        if order is not None:
-            rows = self._chosen(y, bound.samples)
-            self.kernels.gather(y, order[start : start + bound.samples], rows)
+        # They come to lie in memory of the plan in any case: a step that is replayed looks there.
+        rows, places = self._chosen(y, bound.samples), slice(start, start + bound.samples)
+        if order is None:
+            self.kernels.memory.copy(y[places], rows)
+        else:
+            self.kernels.gather(y, order[places], rows)
         bound.target = self._loss.encode(rows, bound.target_buffer, bound.loss_work)
 
     def _chosen(self, y, samples):

@@ -11,7 +11,26 @@ _generator = np.random.default_rng()
 
 
 def random_generator() -> np.random.Generator:
-    """Return the generator behind initial weights, shuffling and dropout."""
+    """Return the generator behind initial weights, shuffling and dropout.
+
+    All of convlib's random numbers come from it; `set_random_seed` begins it anew.
+
+    See chapter 14, "One number has a width".
+
+    Returns
+    -------
+    numpy.random.Generator
+        Do not keep it: a new seed makes another one.
+
+    Examples
+    --------
+    >>> from convlib import utils
+    >>> utils.set_random_seed(7)
+    >>> first = utils.random_generator().random()
+    >>> utils.set_random_seed(7)
+    >>> utils.random_generator().random() == first
+    True
+    """
     return _generator
 
 
@@ -19,6 +38,8 @@ def set_random_seed(seed: int) -> None:
     """Make everything random from here on repeatable, to the bit and for any number of threads.
 
     Seeds Python's `random`, NumPy's global generator, and convlib's own.
+
+    See chapter 14, "One number has a width".
 
     Parameters
     ----------
@@ -29,6 +50,18 @@ def set_random_seed(seed: int) -> None:
     ------
     ValueError
         If ``seed`` is no such integer.
+
+    Examples
+    --------
+    >>> from convlib import layers, utils
+    >>> weights = []
+    >>> for _ in range(2):
+    ...     utils.set_random_seed(0)
+    ...     layer = layers.Dense(2)
+    ...     layer.build((None, 3))
+    ...     weights.append(layer.kernel.tolist())
+    >>> weights[0] == weights[1]
+    True
     """
     global _generator
     try:
@@ -46,22 +79,30 @@ def set_random_seed(seed: int) -> None:
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> np.ndarray:
     """Turn class labels into one-hot rows.
 
+    See chapter 14, "The smallest example".
+
     Parameters
     ----------
-    x : array of integers
+    x : array of integers, any shape
         Labels from 0 on. A last axis of length 1 is dropped, as in Keras.
     num_classes : int, optional
         Length of a row; the largest label plus one if not given.
 
     Returns
     -------
-    array of float64, the labels' shape plus ``(num_classes,)``
+    array of float64, shape ``(*labels.shape, num_classes)``
         1 at the place of the label, 0 elsewhere.
 
     Raises
     ------
     ValueError
         If a label is not a whole number, or lies outside 0 … num_classes − 1.
+
+    Examples
+    --------
+    >>> from convlib.utils import to_categorical
+    >>> to_categorical([0, 2], num_classes=3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     given = np.asarray(x)
     if given.dtype.kind not in "biuf":

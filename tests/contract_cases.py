@@ -509,7 +509,7 @@ CONVOLUTIONS = [
     ("same stride 2", (2, 9, 8, 3), (3, 3), 17, {"padding": "same", "strides": (2, 2)}),
     ("same 3x3 32 channels", (2, 7, 7, 32), (3, 3), 32, {"padding": "same"}),
     # Enough of everything for Winograd's way to be the faster one.
-    ("many patches", (8, 15, 14, 32), (3, 3), 64, {"padding": ((0, 2), (1, 1))}),
+    ("many patches", (5, 15, 14, 32), (3, 3), 32, {"padding": ((0, 2), (1, 1))}),
     ("image 1x1", (3, 1, 1, 10), (1, 1), 10, {}),
     ("image 1x1 same", (1, 1, 1, 3), (3, 3), 2, {"padding": "same"}),
     ("kernel as large as image", (2, 5, 4, 3), (5, 4), 33, {}),
@@ -551,10 +551,10 @@ CONVOLUTIONS = [
     ("no bias", (2, 5, 6, 3), (3, 3), 5, {"b": None}),
     ("no samples", (0, 5, 6, 3), (3, 3), 5, {}),
     ("no samples no bias", (0, 5, 6, 3), (3, 3), 5, {"b": None}),
-    # Sums are cut into chunks of thousands of windows.
-    ("5000 windows", (37, 14, 14, 2), (3, 3), 5, {}),
-    ("5000 windows in groups", (40, 13, 13, 4), (2, 3), 6, {"groups": 2}),
-    ("5000 windows same", (27, 14, 14, 1), (3, 3), 3, {"padding": "same"}),
+    # Enough work for the CPU to cut sums into chunks, of 1024 windows and more.
+    ("3000 windows", (37, 11, 12, 2), (3, 3), 5, {}),
+    ("4000 windows in groups", (40, 11, 12, 4), (2, 3), 6, {"groups": 2}),
+    ("3000 windows same", (16, 14, 14, 1), (3, 3), 12, {"padding": "same"}),
     ("batch 37", (37, 6, 5, 3), (3, 3), 10, {"padding": "same"}),
     ("batch 37 of 16 channels", (37, 5, 5, 16), (3, 3), 16, {}),
     ("batch 130", (130, 3, 3, 2), (2, 2), 3, {}),
@@ -754,7 +754,7 @@ FUSED = [
     ("whole vectors, dilated", (1, 11, 11, 16), (3, 3), 18, (2, 2), {"dilation": (2, 1)}),
     ("whole vectors, groups", (2, 8, 8, 32), (3, 3), 20, (2, 2), {"groups": 2}),
     ("more than six vectors in a run", (2, 8, 8, 40), (4, 3), 5, (2, 2), {}),
-    ("many patches", (8, 13, 12, 32), (3, 3), 64, (2, 2), {"padding": ((0, 0), (2, 1))}),
+    ("many patches", (4, 13, 12, 32), (3, 3), 64, (2, 2), {"padding": ((0, 0), (2, 1))}),
     ("not square", (2, 9, 12, 3), (3, 5), 5, (3, 2), {}),
     (
         "stride and dilation",
@@ -776,7 +776,7 @@ FUSED = [
     ("batch 37", (37, 6, 7, 3), (3, 3), 10, (2, 2), {}),
     ("batch 37 of 16 channels", (37, 6, 6, 16), (3, 3), 16, (2, 2), {}),
     ("batch 130", (130, 4, 4, 1), (3, 3), 3, (2, 2), {}),
-    ("5000 windows", (37, 14, 14, 2), (3, 3), 5, (2, 2), {}),
+    ("3000 windows", (37, 11, 12, 2), (3, 3), 5, (2, 2), {}),
     *(
         (f"channels {inputs} to {filters}", (2, 6, 7, inputs), (3, 3), filters, (2, 2), {})
         for inputs, filters in ((1, 33), (3, 1), (5, 31), (10, 17), (31, 5), (33, 3), (32, 48))
@@ -884,11 +884,15 @@ def _dense_cases():
             (37, 31, 17),
             (64, 16, 16),
         ),
-        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (5000, 7, 3), (0, 6, 5)),
-        # Enough for the GPU's large tiles, and no multiple of any tile.
-        (8200, 37, 35),
+        *((5, 1, 32), (5, 65, 1), (130, 7, 3), (12, 128, 128), (0, 6, 5)),
+        # Enough work for the CPU to cut the parameters' gradients into chunks.
+        (2100, 12, 12),
     ):
         yield from _dense(f"{n} of {inputs} to {outputs}", n, inputs, outputs)
+    # Enough for the GPU's large tiles where rows are samples, and no multiple of any tile.
+    for case in _dense("8200 of 37 to 35", 8200, 37, 35):
+        if case.operation != "dense_backward_params":
+            yield case
     yield from _dense("no bias", 4, 6, 5, b=None)
     yield from _dense("NaN in x", 7, 6, 18, x=_planted("x", 7, 6))
     yield from _dense("NaN in w", 7, 6, 18, w=_planted("w", 6, 18))

@@ -41,6 +41,7 @@ def training_loss(model, x, y):
     plan = model._training_plan(len(x))
     plan.load(x, 0, len(x))
     plan.load_targets(model.loss.wanted(y), 0, len(x))
+    plan.prepare(len(x))
     plan.forward(len(x), training=True)
     return float(plan.losses(len(x)).astype(np.float64).mean())
 

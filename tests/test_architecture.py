@@ -102,21 +102,39 @@ def test_backends_never_import_one_another(backend):
                 assert not name.startswith(others), f"{dotted(path)} must not import {name}"
 
 
+def test_kernels_are_launched_in_one_place():
+    """``kernel[blocks, threads](...)`` stands in `_device` alone, or a recorded step would lack it.
+
+    A kernel on a shelf is not launched: ``table[name](...)`` has one index.
+    """
+    found = set()
+    for path in (PACKAGE / "kernels" / "cuda").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(node, "func", None)
+            if isinstance(called, ast.Subscript) and isinstance(called.slice, ast.Tuple):
+                found.add(path.name)
+    assert found == {"_device.py"}
+
+
 def test_third_party_imports_are_declared():
-    """The library needs its dependencies only; the chapters' helpers those of the extras too."""
+    """The library needs its dependencies only; parts of it need those of the extras too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for_library = with_direct_needs(project["dependencies"])
     for_chapters = for_library | with_direct_needs(
         project["optional-dependencies"]["book"] + project["optional-dependencies"]["test"]
     )
+    # cuda.core, which numba-cuda needs as well, goes by its first name where it is not installed.
+    for_gpus = for_library | with_direct_needs(project["optional-dependencies"]["cuda"]) | {"cuda"}
+    by_part = {"notebook": for_chapters, "kernels.cuda": for_gpus}
     distributions = importlib.metadata.packages_distributions()
     for path in SOURCES:
-        allowed = for_chapters if dotted(path).startswith("notebook") else for_library
+        name = dotted(path)
+        allowed = next((by_part[part] for part in by_part if name.startswith(part)), for_library)
         for root in {name.split(".")[0] for name in imports(path)}:
             if root == "convlib" or root in sys.stdlib_module_names:
                 continue
             given_by = {canonicalize_name(name) for name in distributions.get(root, [root])}
-            assert given_by & allowed, f"{dotted(path)} imports {root}, which is not declared"
+            assert given_by & allowed, f"{name} imports {root}, which is not declared"
 
 
 def with_direct_needs(lines: list[str]) -> set[str]:

@@ -2,22 +2,38 @@
 
 import json
 import math
+import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import floors, layers, measure, pictures, readme, report
+from benchmarks import (
+    floors,
+    gpu_layers,
+    gpu_network,
+    layers,
+    machine,
+    measure,
+    memory,
+    pictures,
+    readme,
+    report,
+    settings,
+)
 from benchmarks.contestants import ours
 from benchmarks.recorder import recording
-from benchmarks.settings import PEERS
+from benchmarks.settings import CONTESTANTS, PEERS, Entry, Settings
 from benchmarks.worker import Worker
 from benchmarks.workload import Convolution, product_flops, training_flops
 from convlib.kernels import get_backend
 
-FIGURES = {name: peer for table in command.TABLES.values() for name, peer in table.FIGURES.items()}
+TABLES = {name: table for tables in command.TABLES.values() for name, table in tables.items()}
+FIGURES = {name: peer for table in TABLES.values() for name, peer in table.FIGURES.items()}
 
 
 # Counting
@@ -114,6 +130,22 @@ def test_a_worker_believes_a_job_that_takes_the_time_itself():
     assert len(runs) == 5, "the first of several runs is not timed"
 
 
+def test_a_worker_takes_the_time_with_the_clock_of_its_contestant(monkeypatch):
+    class Clock:
+        def start(self):
+            runs.append("start")
+
+        def stop(self):
+            return 6.0
+
+    monkeypatch.setattr(ours, "Clock", Clock, raising=False)
+    worker, runs = Worker("ours"), []
+    worker._jobs = {"counted": lambda: runs.append("run"), "own": lambda: {"seconds": 2.0}}
+    assert worker.seconds("counted", 3) == 2.0
+    assert runs == ["run", "start", "run", "run", "run"]
+    assert worker.seconds("own", 3) == 2.0
+
+
 def test_a_contestant_passes_on_what_went_wrong():
     contestant = measure.Contestant("ours")
     try:
@@ -134,6 +166,145 @@ def test_a_peer_that_is_not_installed_says_so():
             contestant.ask("introduce")
     finally:
         contestant.stop()
+
+
+def test_peers_that_are_not_there_are_left_out_and_others_go_wrong(monkeypatch, capsys):
+    absent = Entry("Absent", "no_such_peer", "pip install absent")
+    monkeypatch.setitem(CONTESTANTS, "cpu", {"ours": Entry("convlib", "ours"), "absent": absent})
+    with settings.prepared(is_quick=True) as there:
+        assert list(there.contestants) == ["ours"]
+    printed = capsys.readouterr().out
+    assert re.fullmatch(r"Absent is left out: No module .*\(pip install absent\)\.\n", printed)
+    monkeypatch.setitem(CONTESTANTS, "cpu", {"ours": Entry("convlib", "no_such_peer")})
+    with pytest.raises(measure.ContestantFailed), settings.prepared(is_quick=True):
+        pass
+
+
+# On a GPU: its tables with stand-ins, of which it is known how long they take
+
+
+class StandIn:
+    """A contestant whose jobs take the seconds that a function of their options says."""
+
+    def __init__(self, seconds):
+        self._options, self._seconds = {}, seconds
+
+    def ask(self, request, name, job=None, options=None, runs=1):
+        if request == "prepare":
+            self._options[name] = {"job": job, **options}
+            self._seconds(self._options[name])
+        elif request == "seconds":
+            return self._seconds(self._options[name])
+        elif request == "result":
+            return 10**12  # operations of the peak, bytes of copies and operations
+
+
+def on_a_gpu(**contestants):
+    there = {name: StandIn(seconds) for name, seconds in contestants.items()}
+    introductions = {"ours": {"GPU memory": 80e9}}
+    return Settings("cuda", there, introductions, Path("images"), "digits", 5, False)
+
+
+def test_a_gpu_trains_in_turns_and_each_peer_in_its_better_layout():
+    def seconds_of_pytorch(options):
+        assert options["images"] in (60_000, 5120)
+        slow = options["layout"] == "channels-last"
+        return options["batch"] / 64 * (3.0 if options["graphs"] else 6.0) * (2 if slow else 1)
+
+    result = gpu_network.measure(
+        on_a_gpu(
+            ours=lambda options: 2.0 if options["batch"] == 64 else 1.0,
+            plain=lambda options: 5.0,
+            pytorch=seconds_of_pytorch,
+            pytorch_graphs=seconds_of_pytorch,
+        )
+    )
+    assert result["figures"] == {
+        "on a GPU, training in batches of 64: plain launches' time to graphs'": 2.5,
+        "on a GPU, training in batches of 64: PyTorch's time to ours": 3.0,
+        "on a GPU, training in batches of 64: PyTorch (CUDA graphs)'s time to ours": 1.5,
+        "on a GPU, training in batches of 1024: plain launches' time to graphs'": 5.0,
+        "on a GPU, training in batches of 1024: PyTorch's time to ours": 96.0,
+        "on a GPU, training in batches of 1024: PyTorch (CUDA graphs)'s time to ours": 48.0,
+    }
+    assert set(result["figures"]) == set(gpu_network.FIGURES)
+    rows = result["tables"][0]["rows"]
+    assert [64, "convlib", "", 30_000, 1.0] in rows
+    assert [64, "PyTorch (CUDA graphs)", "contiguous", 20_000, 1.5] in rows
+    told = readme.about_gpu_network(result | {"machine": {"GPU": "A GPU"}})
+    assert "On a GPU (A GPU)" in told
+    assert "30,000 images a second in batches of 64" in told
+    assert "PyTorch (CUDA graphs) takes 1.50 times as long" in told
+
+
+def test_who_cannot_do_a_job_in_any_way_is_left_out_of_it(capsys):
+    def fails(options):
+        raise measure.ContestantFailed("RuntimeError: no graphs here")
+
+    there = on_a_gpu(
+        ours=lambda _: 1.0, plain=lambda _: 1.0, pytorch=lambda _: 2.0, pytorch_graphs=fails
+    )
+    figures = gpu_network.measure(there)["figures"]
+    assert set(gpu_network.FIGURES) - set(figures) == {
+        gpu_network.figure(batch, "pytorch_graphs") for batch in (64, 1024)
+    }
+    assert "(CUDA graphs), contiguous: left out, RuntimeError: no graphs here" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_gpu_is_held_to_its_peak_its_bandwidth_and_its_peer():
+    layer = gpu_layers.LAYERS[0]
+    dense = layer.flops / 1e12 * 0.02  # seconds of so many operations at the peak
+
+    def seconds_of_ours(options):
+        kinds = {"multiply_add": 0.02, "copy": 0.03, "operation": 0.04, "convolution": 4 * dense}
+        return kinds[options["job"]]
+
+    def seconds_of_pytorch(options):
+        base = {"operation": 0.02, "convolution": 2 * dense}[options["job"]]
+        is_last = options.get("direction") == "backward_params" and options.get("size") == 14
+        return base * (2 if options["layout"] == "contiguous" else 1) / (2 if is_last else 1)
+
+    there = on_a_gpu(ours=seconds_of_ours, plain=None, pytorch=seconds_of_pytorch)
+    figures = gpu_layers.measure(there)["figures"]
+    assert set(figures) == set(gpu_layers.FIGURES)
+    assert figures[gpu_layers.PEAK_FIGURE] == pytest.approx(0.25)
+    assert figures[gpu_layers.CUDNN_FIGURE] == pytest.approx(0.25)
+    for operation in memory.OPERATIONS:
+        assert figures[memory.copy_figure(operation, "forward", gpu_layers.PLACE)] == 0.75
+        assert figures[memory.peer_figure(operation, "forward", gpu_layers.PLACE)] == 0.5
+
+
+def test_operations_have_a_gigabyte_or_what_a_small_gpu_can_hold():
+    there = on_a_gpu()
+    nbytes = 4 * math.prod(gpu_layers.IMAGE)
+    assert gpu_layers.images(there) * nbytes > 1 << 30
+    there.introductions["ours"]["GPU memory"] = 1e8
+    assert gpu_layers.images(there) == 1
+    there.introductions["ours"]["GPU memory"] = 8e9
+    assert 0.9 * 8e9 / 24 < gpu_layers.images(there) * nbytes <= 8e9 / 24
+
+
+def test_without_a_gpu_one_sentence_says_what_to_do(monkeypatch, capsys, tmp_path):
+    def refuse(name):
+        raise RuntimeError("there is no driver; install one")
+
+    folder = tmp_path / "results"
+    monkeypatch.setattr(machine.numba.config, "ENABLE_CUDASIM", 0)
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(machine, "get_backend", refuse)
+    arguments = ["--backend", "cuda", "--results", str(folder)]
+    assert command.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "Nothing was measured: there is no driver; install one.\n"
+    assert not printed.out and not folder.exists()
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    assert command.main(arguments) == 1
+    assert "pip install -r requirements-cuda.txt" in capsys.readouterr().err
+    monkeypatch.setattr(machine.numba.config, "ENABLE_CUDASIM", 1)
+    assert command.main(arguments) == 1
+    assert "NUMBA_ENABLE_CUDASIM" in capsys.readouterr().err
 
 
 # Floors
@@ -169,11 +340,29 @@ def test_the_exit_status_tells_whether_a_floor_is_broken(capsys):
 
 
 def test_a_measurement_that_breaks_a_floor_ends_with_that_status(monkeypatch, tmp_path):
+    monkeypatch.setenv("CONVLIB_BACKEND", "cpu")  # restores what there was
     figures = dict.fromkeys(command.fixed.FIGURES, 1e9)
     monkeypatch.setattr(command.fixed, "measure", lambda _: {"tables": [], "figures": figures})
     arguments = ["fixed", "--quick", "--results", str(tmp_path)]
     assert command.main([*arguments, "--check"]) == 1
     assert command.main(arguments) == 0
+
+
+@pytest.mark.parametrize("backend", command.TABLES)
+def test_every_process_is_told_on_what_to_compute(backend, monkeypatch):
+    @contextmanager
+    def prepared(python, is_quick, asked):
+        seen.append((asked, os.environ["CONVLIB_BACKEND"]))
+        yield SimpleNamespace(peers=[])
+
+    seen, nothing = [], {"figures": {}}
+    monkeypatch.setenv("CONVLIB_BACKEND", "reference")
+    monkeypatch.setattr(machine, "missing_gpu", lambda: None)
+    monkeypatch.setattr(command, "prepared", prepared)
+    monkeypatch.setattr(command, "measured", lambda name, *_: seen.append(name) or nothing)
+    monkeypatch.setattr(command, "write", lambda *_: None)
+    assert command.main(["--backend", backend, "--results", "folder"]) == 0
+    assert seen == [(backend, backend), *command.TABLES[backend]]
 
 
 # Reports
@@ -185,26 +374,35 @@ def test_a_table_formats_numbers_and_leaves_gaps():
 
 
 def test_unknown_tables_are_refused_and_quick_runs_leave_the_results_alone(capsys):
-    for arguments in (["netwrok"], ["--quick"]):
+    for arguments in (["netwrok"], ["gpu-network"], ["--backend", "cuda", "memory"], ["--quick"]):
         with pytest.raises(SystemExit) as stopped:
             command.parsed(arguments)
         assert stopped.value.code == 2
-    assert "there is no table netwrok" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "there is no table netwrok with --backend cpu; there are network, " in printed
+    assert "no table memory with --backend cuda; there are gpu-network, gpu-layers" in printed
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """The folder of results of the smallest run there is."""
+    """The folder of results of the smallest run there is, with the CPU in place of a GPU."""
     folder = tmp_path_factory.mktemp("results")
-    assert command.main(["--quick", "--results", str(folder)]) == 0
+    on_the_cpu = Entry("convlib", "ours", environment={"CONVLIB_BACKEND": "cpu"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVLIB_BACKEND", "cpu")  # restores what there was
+        assert command.main(["--quick", "--results", str(folder)]) == 0
+        patch.setattr(machine, "missing_gpu", lambda: None)
+        patch.setitem(CONTESTANTS, "cuda", {"ours": on_the_cpu, "plain": on_the_cpu})
+        arguments = ["--backend", "cuda", "--quick", "--results", str(folder)]
+        assert command.main(arguments) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", command.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 def test_everything_runs_and_is_written_down(name, quick):
     result = json.loads((quick / f"{name}.json").read_text(encoding="utf-8"))
     assert_names_no_place(quick / f"{name}.json")
-    figures, known = result["figures"], command.TABLES[name].FIGURES
+    figures, known = result["figures"], TABLES[name].FIGURES
     assert set(figures) <= set(known)
     assert all(map(math.isfinite, figures.values()))
     # Python's share compares two runs, of two steps here, of which the machine may slow down one.
@@ -247,7 +445,8 @@ def committed() -> list[Path]:
 def test_committed_results_are_whole_and_their_pages_up_to_date(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     assert_names_no_place(path)
-    assert set(result["figures"]) <= set(command.TABLES[path.stem].FIGURES)
+    assert set(result["figures"]) <= set(TABLES[path.stem].FIGURES)
+    assert ("GPU" in result["machine"]) == (path.stem in command.TABLES["cuda"])
     page = path.with_suffix(".md").read_text(encoding="utf-8")
     assert page == report.markdown(path.stem, result)
 
@@ -257,3 +456,23 @@ def test_the_readme_says_what_the_committed_results_say(tmp_path):
     copy.write_text(readme.README.read_text(encoding="utf-8"), encoding="utf-8")
     readme.update(command.RESULTS, copy)
     assert copy.read_text(encoding="utf-8") == readme.README.read_text(encoding="utf-8")
+
+
+def test_the_readme_says_what_is_not_measured_until_it_is(tmp_path):
+    assert "on a GPU has not been measured yet" in readme.paragraph(tmp_path)
+    machine_, rows = (
+        {"GPU": "A GPU"},
+        [[64, "convlib", "", 1.0, 1.0], [1024, "convlib", "", 2.0, 1]],
+    )
+    result = {"machine": machine_, "tables": [{"rows": rows}], "figures": {}}
+    (tmp_path / "gpu-network.json").write_text(json.dumps(result), encoding="utf-8")
+    assert "not been measured" not in readme.paragraph(tmp_path)
+    assert "On a GPU (A GPU): convlib trains" in readme.paragraph(tmp_path)
+
+
+def test_a_page_says_on_which_gpu():
+    described = {"processor": "P", "cores": 2, "vector bits": 256, "system": "S", "versions": {}}
+    described |= {"images": "digits", "date": "today"}
+    speed = {"before": {"GB/s": 1.0}, "after": {"GB/s": 2.0}}
+    assert report.machine_paragraph(described, speed).startswith("P, 2 cores")
+    assert report.machine_paragraph(described | {"GPU": "G"}, speed).startswith("G; P, 2 cores")

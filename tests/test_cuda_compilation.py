@@ -21,7 +21,7 @@ pytest.importorskip("numba_cuda", reason="needs the extra 'cuda': the GPU's comp
 if numba.config.ENABLE_CUDASIM:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
-from cuda.core import Linker, LinkerOptions, ObjectCode
+from cuda.core import Linker, LinkerOptions, ObjectCode, Stream
 from numba import cuda
 from numba.cuda import dispatcher
 
@@ -175,6 +175,25 @@ NUMBERS = [
 def test_numbers_on_the_device_keep_the_precision(operation, name, dtype, launches):
     run_cases(operation, np.float32, **{name: np.ones(1, dtype)})
     assert_single_precision(launches)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_what_training_launches_besides(dtype, launches):
+    scratch, array = _device.DeviceScratch(postpones_sums=True), claimed(np.ones(5, dtype))
+    _device.copy(array, array)
+    scratch.changing("number", 1, dtype)
+    assert {function.__name__ for function, _ in launches} == {"_copy", "_put"}
+    if dtype is np.float32:
+        assert_single_precision(launches)
+    for generation in GENERATIONS:
+        assert_in_registers(launches, generation)
+
+
+def test_recorded_launches_go_to_the_stream_of_the_recording():
+    assert _device.DeviceScratch.recorder is _device.Graph
+    stream = Stream.from_handle(7)
+    assert _device._put[200, 1, stream].stream is stream
+    assert int(_device._put[200, 1].stream.handle) == int(Stream.from_handle(0).handle) == 0
 
 
 def assert_single_precision(launches):

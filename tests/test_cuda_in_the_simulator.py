@@ -21,7 +21,8 @@ TESTS = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "name", ["contract", "cuda_barriers", "cuda_kernels", "cuda_tiles", "cuda_training"]
+    "name",
+    ["contract", "cuda_barriers", "cuda_kernels", "cuda_replay", "cuda_tiles", "cuda_training"],
 )
 def test_in_the_simulator(name):
     settings = {"NUMBA_ENABLE_CUDASIM": "1", "CONVLIB_TEST_BACKENDS": "cuda"}

@@ -1,8 +1,6 @@
 """`convlib.functional`: any array in, the same dtype out, and errors in the caller's terms."""
 
-import doctest
 from concurrent.futures import ThreadPoolExecutor
-from inspect import getdoc, signature
 
 import numpy as np
 import pytest
@@ -84,20 +82,8 @@ def converted(arrays, dtype):
     return {name: array.astype(dtype) for name, array in arrays.items()}
 
 
-def test_every_function_is_called_and_documented():
+def test_every_function_is_called():
     assert set(CALLS) == set(F.__all__)
-    for name in F.__all__:
-        documentation = getdoc(getattr(F, name))
-        for section in ("Parameters\n", "Returns\n", "Examples\n"):
-            assert f"\n{section}---" in documentation, (name, section)
-        for parameter in signature(getattr(F, name)).parameters:
-            assert parameter in documentation, (name, parameter)
-
-
-def test_examples_in_the_documentation():
-    failed, tried = doctest.testmod(F)
-    assert failed == 0
-    assert tried >= 2 * len(F.__all__)
 
 
 # Arrays in, arrays out ---------------------------------------------------------------------------

@@ -168,10 +168,12 @@ def test_dropout_drops_the_rate_and_keeps_the_mean(backend):
     model = compiled([dropout], "mse", backend=backend)
     plan = model._training_plan(1)
     plan.load(np.ones((1, 10_000), np.float32), 0, 1)
+    plan.prepare(1)
     kept = plan.forward(1, training=True).copy()
     assert set(np.unique(kept)) == {0, np.float32(1 / 0.75)}
     assert abs((kept == 0).mean() - 0.25) < 0.02
     plan.load(np.ones((1, 10_000), np.float32), 0, 1)
+    plan.prepare(1)
     assert (plan.forward(1, training=True) != kept).any()
 
 

@@ -206,7 +206,7 @@ def test_an_abandoned_step_leaves_nothing_behind(stop, place, monkeypatch):
 
     with monkeypatch.context() as patch:
         if place == 4:
-            patch.setattr(model.optimizer, "_update", stopped)
+            patch.setattr(model.optimizer, "step", stopped)
         else:
             kernels = model._training.kernels
             names = ["depthwise_conv2d", "conv2d", "conv2d_relu_max_pool2d"]

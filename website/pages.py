@@ -14,6 +14,7 @@ import shutil
 from base64 import b64decode, b64encode
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 import nbformat
 import numpy as np
@@ -49,6 +50,7 @@ API = {
 _LINK_OUT = re.compile(r"\]\((?:\.\./)+(convlib/[\w./]+)\)")
 _LINK_TO_FOLDER = re.compile(r"\]\(((?:\.\./)*(?:benchmarks|solutions))\)")
 _LINK_INTO_PAGE = re.compile(r"\]\((\w+)\.md#([^)\s]+)\)")
+_SEE = re.compile(r'See chapter (\d+),\s+"([^"]+)"\.')
 
 
 def assemble(folder: Path) -> None:
@@ -135,6 +137,36 @@ def heading_anchor(page: Path, anchor: str) -> str:
 def notebook_anchor(heading: str) -> str:
     """Return the anchor of a heading as JupyterLab makes it, and as links in the book write it."""
     return heading.replace(" ", "-").replace("%", "%25")
+
+
+def chapter_links(docstring: str) -> list[str]:
+    """Return the links that a docstring gives as ``See chapter 5, "Touch it".``.
+
+    The sentence stands in the docstring, and not in a table beside it, so that whoever asks
+    `help` reads it too, and whoever changes a function has it before their eyes.
+
+    Returns
+    -------
+    list of str
+        Relative to the chapters, as these link to each other.
+    """
+    return [_link_to_chapter(see) for see in _SEE.finditer(docstring)]
+
+
+def _link_to_chapter(see: re.Match) -> str:
+    (chapter,) = CHAPTERS.glob(f"{int(see[1]):02d}_*.ipynb")
+    return f"{chapter.name}#{quote(notebook_anchor(' '.join(see[2].split())), safe='%')}"
+
+
+def linked_to_chapters(docstring: str) -> str:
+    """Return a docstring in which those sentences are links of the site, in reStructuredText."""
+
+    def link(see: re.Match) -> str:
+        page, anchor = _link_to_chapter(see).split("#")
+        target = f"../chapters/{Path(page).stem}.html#{anchor}"
+        return f"See `chapter {see[1]}, “{see[2]}” <{target}>`__."
+
+    return _SEE.sub(link, docstring)
 
 
 def picture_sentences() -> dict[str, str]:
@@ -274,5 +306,8 @@ def api_page(title: str, modules: list[str]) -> str:
             for entry in (entry for entry in notebook.__all__ if entry not in vars(notebook)):
                 kind = "class" if isinstance(getattr(notebook, entry), type) else "function"
                 lines += ["", f".. auto{kind}:: convlib.{name}.{entry}"]
+            # Constants are described where they are written.
+            constants = [entry for entry in notebook.__all__ if entry.isupper()]
+            lines += ["", *(f".. autodata:: convlib.{name}.style.{entry}" for entry in constants)]
         parts.append("\n".join(["```{eval-rst}", *lines, "```\n"]))
     return "\n".join(parts)

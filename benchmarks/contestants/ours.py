@@ -1,5 +1,6 @@
 """What convlib does when it is asked to, and how fast the machine is in Numba's hands."""
 
+import math
 import platform
 import time
 
@@ -14,8 +15,6 @@ from convlib import layers, models
 from convlib.callbacks import LambdaCallback
 from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
-from convlib.kernels.memory import empty
-from convlib.kernels.scratch import Scratch
 from convlib.utils import set_random_seed, to_categorical
 
 
@@ -169,26 +168,31 @@ def _copy(x, y):
         y[first:last] = x[first:last]
 
 
-def aligned(array: np.ndarray) -> np.ndarray:
-    """Return a copy that begins at a cache line, as a model's arrays do, and PyTorch's."""
-    copied = empty(array.shape, array.dtype)
-    copied[...] = array
+def placed(array: np.ndarray):
+    """Return a copy where the backend reads it, which begins at a cache line as a model's do."""
+    memory = get_backend().memory
+    copied = memory.empty(array.shape, array.dtype)
+    memory.write(copied, array)
     return copied
+
+
+def drawn(shape) -> np.ndarray:
+    """Return normally distributed numbers; a million of them, again and again, take no time."""
+    random = np.random.default_rng(math.prod(shape))
+    return np.resize(random.standard_normal(min(1_000_003, math.prod(shape)), np.float32), shape)
 
 
 def convolution(direction: str, **layer):
     """Run one pass of a `Convolution`."""
     layer = Convolution(**layer)
-    random = np.random.default_rng(0)
     filters_shape = (layer.channels // layer.groups, layer.filters)
     if layer.groups > 1:
         filters_shape = (layer.channels, layer.filters // layer.channels)
-    x = random.standard_normal((layer.batch, layer.size, layer.size, layer.channels), np.float32)
-    w = random.standard_normal((layer.kernel, layer.kernel, *filters_shape), np.float32)
-    b = random.standard_normal(layer.filters, np.float32)
-    size = layer.output_size
-    dy = random.standard_normal((layer.batch, size, size, layer.filters), np.float32)
-    x, w, b, dy, y, dx, dw, db = map(aligned, (x, w, b, dy, dy, x, w, b))
+    x = drawn((layer.batch, layer.size, layer.size, layer.channels))
+    w = drawn((layer.kernel, layer.kernel, *filters_shape))
+    b, size = drawn((layer.filters,)), layer.output_size
+    dy = drawn((layer.batch, size, size, layer.filters))
+    x, w, b, dy, y, dx, dw, db = map(placed, (x, w, b, dy, dy, x, w, b))
     arrays = {
         "forward": (x, w, b, y),
         "backward_input": (dy, w, dx),
@@ -198,24 +202,28 @@ def convolution(direction: str, **layer):
     arguments = [(layer.strides,) * 2, padding, (layer.dilation,) * 2]
     arguments += [] if layer.groups > 1 else [1]
     kind = "depthwise_conv2d" if layer.groups > 1 else "conv2d"
-    kernel, scratch = getattr(get_backend(), f"{kind}_{direction}"), Scratch()
+    kernel = getattr(get_backend(), f"{kind}_{direction}")
+    scratch = get_backend().memory.Scratch()
     return lambda: kernel(*arrays, *arguments, scratch)
 
 
 def operation(kind: str, direction: str, shape: list[int]):
     """Run one pass of an operation that is all memory; return the bytes that have to move."""
-    kernels, scratch = get_backend(), Scratch()
-    random = np.random.default_rng(0)
-    x = aligned(random.standard_normal(shape, np.float32))
-    rows = x.reshape(-1, shape[-1])
+    kernels, shape = get_backend(), tuple(shape)
+    scratch, empty = kernels.memory.Scratch(), kernels.memory.empty
+    x = placed(drawn(shape))
+    rows = x.reshape(math.prod(shape[:-1]), shape[-1])
     no_padding = ((0, 0), (0, 0))
+
+    def like(array):
+        return empty(array.shape, array.dtype)
 
     def pooling(name, size, strides):
         window = (size, size), (strides, strides), no_padding
         pooled = tuple((n - size) // strides + 1 for n in shape[1:3])
-        dy = aligned(random.standard_normal((shape[0], *pooled, shape[3]), np.float32))
-        y, dx = aligned(dy), aligned(x)
-        winners = [aligned(np.zeros(dy.shape, np.uint8))] if name == "max_pool2d" else []
+        dy = placed(drawn((shape[0], *pooled, shape[3])))
+        y, dx = like(dy), like(x)
+        winners = [empty(dy.shape, np.uint8)] if name == "max_pool2d" else []
         forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
         forward(x, y, *winners, *window)
         return {
@@ -224,16 +232,15 @@ def operation(kind: str, direction: str, shape: list[int]):
         }
 
     def relu():
-        y, bounds = aligned(x), (np.inf, 0.0, 0.0)
-        dy, dx = aligned(random.standard_normal(shape, np.float32)), aligned(x)
+        y, bounds = like(x), (np.inf, 0.0, 0.0)
+        dy, dx = placed(drawn(shape)), like(x)
         return {
             "forward": (lambda: kernels.relu_forward(x, y, *bounds), [x, y]),
             "backward": (lambda: kernels.relu_backward(x, dy, dx, *bounds), [x, dy, dx]),
         }
 
     def softmax():
-        y, dx = aligned(rows), aligned(rows)
-        dy = aligned(random.standard_normal(rows.shape, np.float32))
+        y, dx, dy = like(rows), like(rows), placed(drawn(rows.shape))
         kernels.softmax_forward(rows, y)
         return {
             "forward": (lambda: kernels.softmax_forward(rows, y), [rows, y]),
@@ -241,10 +248,9 @@ def operation(kind: str, direction: str, shape: list[int]):
         }
 
     def batch_norm():
-        mean, variance, dgamma, dbeta = (np.empty(shape[-1], np.float32) for _ in range(4))
-        gamma, beta = np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)
-        y, dx = aligned(rows), aligned(rows)
-        dy = aligned(random.standard_normal(rows.shape, np.float32))
+        mean, variance, dgamma, dbeta = (empty(shape[-1:], np.float32) for _ in range(4))
+        gamma, beta = map(placed, (np.ones(shape[-1], np.float32), drawn(shape[-1:])))
+        y, dx, dy = like(rows), like(rows), placed(drawn(rows.shape))
 
         def forward():
             kernels.batch_norm_statistics(rows, mean, variance, scratch)

@@ -50,15 +50,23 @@ def load(path: str, part: str, images: int, layout: str) -> tuple[torch.Tensor, 
     with np.load(path) as arrays:
         x, y = arrays[f"x_{part}"][:images], arrays[f"y_{part}"][:images]
     x = torch.from_numpy(x[:, np.newaxis].astype(np.float32) / 255)
-    return x.contiguous(memory_format=LAYOUTS[layout]), torch.from_numpy(y.astype(np.int64))
+    x, y = (array.to(torch.get_default_device()) for array in (x, torch.from_numpy(y).long()))
+    return x.contiguous(memory_format=LAYOUTS[layout]), y
 
 
-def train(path: str, images: int, batch: int, layout: str, compiled: bool):
-    """Train for one epoch."""
+def train(path: str, images: int, batch: int, layout: str, compiled: bool = False, captured=None):
+    """Train for one epoch; ``captured`` makes of the step for whole batches a faster one."""
     x, y = load(path, "train", images, layout)
     model = text_network(layout)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=0.001, alpha=0.9, eps=1e-7, foreach=True)
-    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.RMSprop(
+        model.parameters(),
+        lr=0.001,
+        alpha=0.9,
+        eps=1e-7,
+        foreach=True,
+        capturable=captured is not None,
+    )
+    criterion, total = nn.CrossEntropyLoss(), torch.zeros(())
 
     def loss_of(x, y):
         return criterion(model(x), y)
@@ -66,17 +74,20 @@ def train(path: str, images: int, batch: int, layout: str, compiled: bool):
     if compiled:
         loss_of = torch.compile(loss_of)
 
+    def step(chosen):
+        optimizer.zero_grad()
+        loss = loss_of(x[chosen], y[chosen])
+        loss.backward()
+        optimizer.step()
+        total.add_(loss.detach())
+
+    whole = captured(step, torch.arange(batch)) if captured and batch <= images else step
+
     def work():
-        order = torch.randperm(images)
-        total = torch.zeros(())
-        for start in range(0, images, batch):
-            chosen = order[start : start + batch]
-            optimizer.zero_grad()
-            loss = loss_of(x[chosen], y[chosen])
-            loss.backward()
-            optimizer.step()
-            total += loss.detach()
-        total.item()
+        total.zero_()
+        for chosen in torch.randperm(images, device=x.device).split(batch):
+            (whole if len(chosen) == batch else step)(chosen)
+        return total.item()
 
     return work
 

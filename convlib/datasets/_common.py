@@ -9,11 +9,35 @@ Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class DatasetError(Exception):
-    """A file of a data set is damaged, is not what it should be, or cannot be written."""
+    """A file of a data set is damaged, is not what it should be, or cannot be written.
+
+    See chapter 14, "The smallest example".
+
+    Examples
+    --------
+    >>> from convlib.datasets import DatasetError, digits
+    >>> try:
+    ...     images, labels = digits.load_original()
+    ... except DatasetError as error:
+    ...     print(error)  # which file it is, and what is wrong with it
+    """
 
 
 class DatasetUnavailable(DatasetError):
-    """A data set is neither on this computer nor to be had from the network now."""
+    """A data set is neither on this computer nor to be had from the network now.
+
+    See chapter 14, "The smallest example".
+
+    Examples
+    --------
+    >>> from convlib.datasets import DatasetUnavailable, mnist, strokes
+    >>> try:
+    ...     _, (x_test, y_test) = mnist.load_data("a folder that is not there")
+    ... except DatasetUnavailable:
+    ...     _, (x_test, y_test) = strokes.load_data(train=0, test=10)
+    >>> x_test.shape
+    (10, 28, 28)
+    """
 
 
 def embedded(name: str) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 
 from convlib.datasets._common import Arrays, embedded
 
-TRAIN = 1347  # three quarters
+TRAIN = 1347
+"""How many of the digits, the first ones, are for training, three quarters."""
 
 _FILE = "digits.csv.gz"
 _SIZE, _BOX, _FULL_SIZE = 8, 20, 28
@@ -30,11 +31,27 @@ def load_data() -> Arrays:
     The digits are in the order of their thirteen writers, so the split is a cut: the people of the
     test set are not those of the training set, but for the one in whose digits the cut lies.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Returns
     -------
     (x_train, y_train), (x_test, y_test) : tuples of uint8 arrays
         1 347 and 450 images of shape ``(n, 28, 28)``, 0 for paper and 255 for ink, and their
         labels 0–9 of shape ``(n,)``.
+
+    Raises
+    ------
+    DatasetError
+        If the file that comes with convlib is missing.
+
+    Examples
+    --------
+    >>> from convlib.datasets import digits
+    >>> (x_train, y_train), (x_test, y_test) = digits.load_data()
+    >>> x_train.shape, x_test.shape
+    ((1347, 28, 28), (450, 28, 28))
+    >>> y_train[:5].tolist()
+    [0, 1, 2, 3, 4]
     """
     small, labels = load_original()
     images = _place(_enlarge(small))
@@ -44,11 +61,25 @@ def load_data() -> Arrays:
 def load_original() -> tuple[np.ndarray, np.ndarray]:
     """Return the digits as published.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Returns
     -------
     images : uint8 array of shape (1797, 8, 8)
         0 for paper to 16 for ink.
     labels : uint8 array of shape (1797,)
+
+    Raises
+    ------
+    DatasetError
+        If the file that comes with convlib is missing.
+
+    Examples
+    --------
+    >>> from convlib.datasets import digits
+    >>> images, labels = digits.load_original()
+    >>> images[0, 3].tolist()  # a row through the middle of a zero
+    [0, 4, 12, 0, 0, 8, 8, 0]
     """
     table = np.loadtxt(_locate(), delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, _SIZE, _SIZE), table[:, -1].copy()

@@ -34,6 +34,7 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
+"""What the labels 0 to 9 mean."""
 
 
 def load_data(path: str | os.PathLike | None = None) -> Arrays:
@@ -51,6 +52,8 @@ def load_data(path: str | os.PathLike | None = None) -> Arrays:
        else below the user's cache folder (``~/.cache`` on Linux);
     4. on the public mirrors, from where they are downloaded into the cache. A call after an
        interruption goes on with the files that are still missing.
+
+    See chapter 14, "The smallest example".
 
     Parameters
     ----------
@@ -71,6 +74,15 @@ def load_data(path: str | os.PathLike | None = None) -> Arrays:
         If a file is damaged or another one than published, or the cache cannot be written. The
         digest that Zalando publishes, and that is checked, is the MD5 of the gzip file; an
         unzipped file is checked for its format, shape and length alone.
+
+    Examples
+    --------
+    >>> from convlib.datasets import fashion_mnist
+    >>> (x_train, y_train), (x_test, y_test) = fashion_mnist.load_data()
+    >>> x_train.shape, x_test.shape
+    ((60000, 28, 28), (10000, 28, 28))
+    >>> fashion_mnist.CLASSES[y_train[0]]
+    'Ankle boot'
     """
     return _store.load(_SET, path)
 
@@ -79,5 +91,22 @@ def is_available(path: str | os.PathLike | None = None) -> bool:
     """Return whether the four files are on this computer, so that no download is needed.
 
     The places are those of `load_data` but for the mirrors. The content is not checked.
+
+    See chapter 14, "The smallest example".
+
+    Parameters
+    ----------
+    path : path-like, optional
+        A folder that holds the files.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from convlib.datasets import fashion_mnist
+    >>> fashion_mnist.is_available("a folder that is not there")
+    False
     """
     return _store.is_available(_SET, path)

@@ -38,6 +38,8 @@ def load_data(path: str | os.PathLike | None = None) -> Arrays:
     4. on the public mirrors, from where they are downloaded into the cache. A call after an
        interruption goes on with the files that are still missing.
 
+    See chapter 14, "The smallest example".
+
     Parameters
     ----------
     path : path-like, optional
@@ -56,6 +58,15 @@ def load_data(path: str | os.PathLike | None = None) -> Arrays:
     DatasetError
         If a file is damaged or another one than published (the SHA-256 of its uncompressed
         content is checked), or the cache cannot be written.
+
+    Examples
+    --------
+    >>> from convlib.datasets import mnist
+    >>> (x_train, y_train), (x_test, y_test) = mnist.load_data()
+    >>> x_train.shape, x_test.shape
+    ((60000, 28, 28), (10000, 28, 28))
+    >>> y_train[:3].tolist()
+    [5, 0, 4]
     """
     return _store.load(_SET, path)
 
@@ -64,5 +75,22 @@ def is_available(path: str | os.PathLike | None = None) -> bool:
     """Return whether the four files are on this computer, so that no download is needed.
 
     The places are those of `load_data` but for the mirrors. The content is not checked.
+
+    See chapter 14, "The smallest example".
+
+    Parameters
+    ----------
+    path : path-like, optional
+        A folder that holds the files.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from convlib.datasets import mnist
+    >>> mnist.is_available("a folder that is not there")
+    False
     """
     return _store.is_available(_SET, path)

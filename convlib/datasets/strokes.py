@@ -24,6 +24,8 @@ def load_data(seed: int = 0, train: int = 60_000, test: int = 10_000) -> Arrays:
     beginning of a longer one. The digits are balanced: of each ten labels, from the first on, every
     one is another digit.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Parameters
     ----------
     seed : int, default 0
@@ -41,6 +43,15 @@ def load_data(seed: int = 0, train: int = 60_000, test: int = 10_000) -> Arrays:
     ------
     TypeError, ValueError
         If a number is not an integer, or is negative.
+
+    Examples
+    --------
+    >>> from convlib.datasets import strokes
+    >>> (x_train, y_train), (x_test, y_test) = strokes.load_data(train=20, test=10)
+    >>> x_train.shape, x_train.dtype.name
+    ((20, 28, 28), 'uint8')
+    >>> sorted(y_test.tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
     counts = _natural(train, "train"), _natural(test, "test")
     first, second = (_draw_part(seed, part, count) for part, count in enumerate(counts))
@@ -52,6 +63,8 @@ def draw(labels: Sequence[int], seed: int = 0) -> np.ndarray:
 
     Digit i depends on the seed, on i and on ``labels[i]``, and on nothing else.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Parameters
     ----------
     labels : sequence of int
@@ -61,18 +74,32 @@ def draw(labels: Sequence[int], seed: int = 0) -> np.ndarray:
 
     Returns
     -------
-    uint8 array of shape ``(len(labels), 28, 28)``, 0 for paper and 255 for ink.
+    uint8 array of shape ``(len(labels), 28, 28)``
+        0 for paper and 255 for ink.
 
     Raises
     ------
+    TypeError
+        If the seed is not an integer.
     ValueError
         If a label is not one of 0–9, or the seed is negative.
+
+    Examples
+    --------
+    >>> from convlib.datasets import strokes
+    >>> sevens = strokes.draw([7, 7, 7])
+    >>> sevens.shape
+    (3, 28, 28)
+    >>> bool((sevens[0] == sevens[1]).all())  # each is another seven
+    False
     """
     return _draw(_checked(labels), _key(seed))
 
 
 def trace(labels: Sequence[int], seed: int = 0) -> list[list[np.ndarray]]:
     """Return the way of the pen in the digits that `draw` draws from the same arguments.
+
+    See chapter 0, "Drawn digits and real ones".
 
     Parameters
     ----------
@@ -88,8 +115,18 @@ def trace(labels: Sequence[int], seed: int = 0) -> list[list[np.ndarray]]:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As in `draw`.
+
+    Examples
+    --------
+    >>> from convlib.datasets import strokes
+    >>> (eight,) = strokes.trace([8])
+    >>> vertices = eight[0]  # of the first stroke
+    >>> vertices.shape[1]
+    3
+    >>> bool((vertices[:, :2] > 0).all() and (vertices[:, :2] < 28).all())
+    True
     """
     labels = _checked(labels)
     points = np.empty((_pen.MOST_POINTS, 2))

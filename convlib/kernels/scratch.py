@@ -186,6 +186,44 @@ class Scratch:
         memory = self._sums.bytes if found else np.empty(0, np.uint8)
         return memory.view(gradients.dtype), found
 
+    # Training
+
+    def changing(self, name, value, dtype):
+        """Return a number that changes from step to step as kernels are to get it: here, itself.
+
+        On a GPU it is put where recorded steps read it, before each of them.
+
+        Parameters
+        ----------
+        name : str or tuple
+            One for each such number.
+        value : float or int
+        dtype : dtype
+            Of the number on a GPU.
+        """
+        return value
+
+    def repeat(self, key, settings, compute) -> bool:
+        """Take a step of training that may have been taken before: here, as any other.
+
+        Parameters
+        ----------
+        key : int
+            The number of samples. Equal ones have the same arrays.
+        settings : function
+            Returns a list of whatever else decides what is computed, in a fixed order, but for
+            what lies in arrays.
+        compute : function
+            Takes the step, and returns whether it was taken. What it computes must change arrays
+            alone, and what changes from step to step must come from `changing`.
+
+        Returns
+        -------
+        bool
+            What ``compute`` returned; where a GPU replays the step, True.
+        """
+        return compute()
+
     def admits(self, losses: np.ndarray) -> bool:
         """Whether training may go on with a batch: whether the sum of its losses is finite."""
         return bool(np.isfinite(losses.sum(dtype=np.float64)))

@@ -47,6 +47,8 @@ def animated_png(figures: Iterable[Figure], seconds: float = 0.5) -> bytes:
 def show_animation(figures: Iterable[Figure], sentence: str, seconds: float = 0.5) -> None:
     """Show figures as an animation, and under it the sentence that says what to see.
 
+    See chapter 1, "The smallest example".
+
     Parameters
     ----------
     figures : iterable of matplotlib.figure.Figure
@@ -55,6 +57,22 @@ def show_animation(figures: Iterable[Figure], sentence: str, seconds: float = 0.
         What to see.
     seconds : float, default 0.5
         How long each frame stays.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, if the frames differ in size, or if there is no proper sentence.
+
+    Examples
+    --------
+    >>> from convlib.notebook import figure, show_animation
+    >>> frames = []
+    >>> for height in (1, 2, 3):
+    ...     fig, axes = figure(2, 1)
+    ...     bar = axes.bar([0], [height])
+    ...     limits = axes.set_ylim(0, 3)
+    ...     frames.append(fig)
+    >>> show_animation(frames, "A bar grows from one to three.", seconds=0.3)
     """
     require_sentence(sentence)
     show_png(animated_png(figures, seconds), sentence)

@@ -145,14 +145,31 @@ def show_digit_pad(
 ) -> None:
     """Show the pad; without a running kernel, a picture of an example that was read.
 
+    See chapter 14, "Touch it: draw your own".
+
     Parameters
     ----------
     read : callable
         Given an image of shape (28, 28), float32 in 0..1, returns ten probabilities.
-    example : numpy.ndarray
+    example : numpy.ndarray, shape (28, 28)
         Such an image, for the still picture.
     sentence : str
         What to see in the still picture.
+
+    Raises
+    ------
+    ValueError
+        If the sentence has less than 20 characters or no full stop at its end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convlib.datasets import strokes
+    >>> from convlib.notebook import show_digit_pad
+    >>> def guess(image):
+    ...     return np.full(10, 0.1)
+    >>> seven = strokes.draw([7])[0] / 255
+    >>> show_digit_pad(guess, seven, "A seven, and a guess that knows nothing.")
     """
     require_sentence(sentence)
     still = png_bytes(reading(example, read(example)))

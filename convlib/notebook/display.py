@@ -53,12 +53,27 @@ def png_bytes(fig: Figure, colours: int = COLOURS) -> bytes:
 
     The same figure gives the same bytes: the file carries no date, version or other metadata.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Parameters
     ----------
     fig : matplotlib.figure.Figure
         The figure.
     colours : int, default 64
         How many, at most 256. A figure with several colour maps needs more than 64.
+
+    Returns
+    -------
+    bytes
+        A PNG with a palette, 120 pixels to the inch.
+
+    Examples
+    --------
+    >>> from convlib.notebook import figure, png_bytes
+    >>> fig, axes = figure(2, 1)
+    >>> line = axes.plot([0, 1], [0, 1])
+    >>> png_bytes(fig)[1:4]
+    b'PNG'
     """
     (image,) = reduced([rendered(fig)], colours)
     buffer = io.BytesIO()
@@ -118,6 +133,8 @@ def show_png(png: bytes, sentence: str, extra: dict | None = None) -> None:
 def show(fig: Figure, sentence: str, colours: int = COLOURS) -> None:
     """Show a figure, and under it the sentence that says what to see in it.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Parameters
     ----------
     fig : matplotlib.figure.Figure
@@ -130,7 +147,14 @@ def show(fig: Figure, sentence: str, colours: int = COLOURS) -> None:
     Raises
     ------
     ValueError
-        If there is no proper sentence.
+        If the sentence has less than 20 characters or no full stop at its end.
+
+    Examples
+    --------
+    >>> from convlib.notebook import figure, show
+    >>> fig, axes = figure(2, 1)
+    >>> line = axes.plot([0, 1], [0, 1])
+    >>> show(fig, "A straight line rises from the left to the right.")
     """
     require_sentence(sentence)
     show_png(png_bytes(fig, colours), sentence)
@@ -169,12 +193,28 @@ def source(*things: object, docstring: bool = False) -> None:
 
     The text is read from the installed library, so it cannot differ from what runs.
 
+    Without ``docstring`` one sees what is computed, and the reference has the rest.
+
+    See chapter 1, "How the library does it".
+
     Parameters
     ----------
     *things : function, class or Numba dispatcher
         What to show, for example a reference kernel and its fast version.
     docstring : bool, default False
         Keep the docstrings.
+
+    Raises
+    ------
+    ValueError
+        If nothing is given.
+
+    Examples
+    --------
+    >>> from convlib import shapes
+    >>> from convlib.notebook import source
+    >>> source(shapes.same_padding)
+    >>> source(shapes.output_size, shapes.same_padding)  # side by side
     """
     if not things:
         raise ValueError("source() expects at least one function or class to show, got none.")

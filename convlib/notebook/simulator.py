@@ -19,12 +19,14 @@ import sys
 from array import array as packed
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import cache
+from inspect import getclosurevars
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import config, types
+from numba import config, cuda, types
 from numba.cuda.simulator import kernel as simulated_kernel
 from numba.cuda.simulator import kernelapi
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
@@ -38,6 +40,8 @@ class Checked:
     def __init__(self, array):
         self.array, self.dtype, self.size, self.shape = array, array.dtype, array.size, array.shape
         self.ndim = array.ndim
+        # Numba computes with 32-bit integers in 64 bits, as Python's integers do.
+        self._read = array.item if array.dtype == np.int32 else array.__getitem__
 
     def __len__(self):
         """Return the first size."""
@@ -45,18 +49,27 @@ class Checked:
 
     def __getitem__(self, index):
         """Read."""
-        self._check(index)
-        return _widened(self.array[index])
+        _check(index)
+        return self._read(index)
 
     def __setitem__(self, index, value):
         """Write."""
-        self._check(index)
+        _check(index)
         self.array[index] = value
 
-    def _check(self, index):
-        for part in index if isinstance(index, tuple) else (index,):
-            if (part.start if isinstance(part, slice) else part) < 0:
-                raise IndexError(f"index {index} is negative")
+
+def _check(index):
+    """Refuse negative indices; quickly, as this is called for every number."""
+    try:
+        lowest = min(index) if type(index) is tuple else index
+        is_negative = lowest < 0
+    except TypeError:  # there are slices
+        parts = index if isinstance(index, tuple) else (index,)
+        is_negative = any(
+            (part.start or 0 if isinstance(part, slice) else part) < 0 for part in parts
+        )
+    if is_negative:
+        raise IndexError(f"index {index} is negative")
 
 
 def _widened(value):
@@ -225,11 +238,7 @@ def _inside(array, name):
 
 def _launch(kernel, *arguments):
     if kernel._device or simulated_kernel._kernel_context:
-        context = simulated_kernel._get_kernel_context()
-        if "cuda" not in kernel.fn.__code__.co_names:
-            return kernel.fn(*arguments)
-        with kernelapi.swapped_cuda_module(kernel.fn, context):
-            return kernel.fn(*arguments)
+        return kernel.fn(*arguments)
     grid, block = simulated_kernel.normalize_kernel_dimensions(kernel.grid_dim, kernel.block_dim)
     names = kernel.fn.__code__.co_varnames
     inside = [
@@ -245,12 +254,39 @@ def _launch(kernel, *arguments):
     with np.errstate(all="ignore"):
         for number, place in enumerate(_places(grid)):
             context = kernelapi.FakeCUDAModule(grid, block, kernel.dynshared_size)
-            with (
-                simulated_kernel._push_kernel_context(context),
-                kernelapi.swapped_cuda_module(kernel.fn, context),
-            ):
+            with simulated_kernel._push_kernel_context(context), _as_cuda(context, kernel.fn):
                 _run_block(kernel.fn, place, block, inside, number)
     return None
+
+
+@contextmanager
+def _as_cuda(context, function):
+    """Let a kernel, and all device functions that it calls, find a block where they say cuda."""
+    places = _places_of_cuda(function)
+    for names, name in places:
+        names[name] = context
+    try:
+        yield
+    finally:
+        for names, name in places:
+            names[name] = cuda
+
+
+@cache
+def _places_of_cuda(function):
+    functions, namespaces = [function], {}
+    for function in functions:  # grows on the way
+        namespaces[id(function.__globals__)] = function.__globals__
+        seen = getclosurevars(function)
+        for value in (seen.globals | seen.nonlocals).values():
+            if isinstance(value, simulated_kernel.FakeCUDAKernel) and value.fn not in functions:
+                functions.append(value.fn)
+    return [
+        (names, name)
+        for names in namespaces.values()
+        for name, value in names.items()
+        if value is cuda
+    ]
 
 
 def _poisoned(shape, dtype):
@@ -282,12 +318,13 @@ _call_type = types.Type.__call__
 def _cast(self, *values):
     # Numba's own way to int32(value) takes longer than all else that a kernel does.
     try:
-        return _CASTS[self.name](*values)
-    except (KeyError, TypeError):
-        return _call_type(self, *values)  # a signature
-
-
-_CASTS = {"int32": np.int32, "uint32": np.uint32}
+        if self is types.uint32:
+            return int(*values) & 0xFFFFFFFF
+        if self is types.int32:
+            return int(np.int32(*values))
+    except TypeError:  # a signature
+        pass
+    return _call_type(self, *values)
 
 
 def install() -> None:

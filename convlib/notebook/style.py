@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE = "#0072B2"
-"""First colour of the Okabe-Ito palette used in the book: the thing that is discussed."""
+"""First colour of the Okabe-Ito palette used in the book, for what is discussed."""
 ORANGE = "#D55E00"
-"""Second colour: the thing it is compared with, and mistakes."""
+"""Second colour, for what it is compared with, and for mistakes."""
 GREY = "#8A8A8A"
 """Context, which should not draw the eye."""
 
@@ -57,6 +57,8 @@ def figure(
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Make a figure in the house style, independent of pyplot and of any window system.
 
+    See chapter 0, "Drawn digits and real ones".
+
     Parameters
     ----------
     width, height : float
@@ -71,6 +73,13 @@ def figure(
     fig : matplotlib.figure.Figure
     axes : matplotlib.axes.Axes or numpy.ndarray
         One axes, or an array of them.
+
+    Examples
+    --------
+    >>> from convlib.notebook import figure
+    >>> fig, axes = figure(columns=3)
+    >>> fig.get_size_inches().tolist(), axes.shape
+    ([7.2, 2.8], (3,))
     """
     fig = Figure(figsize=(width, height))
     return fig, fig.subplots(rows, columns, **subplots)

@@ -54,6 +54,8 @@ def explore(
 ) -> None:
     """Show a picture that sliders redraw; without a running kernel, its first state.
 
+    See chapter 1, "Touch it".
+
     Parameters
     ----------
     draw : callable
@@ -64,6 +66,20 @@ def explore(
         Value of a slider before it is touched, by name; the first choice if not given.
     **choices : sequence
         The values each slider offers.
+
+    Raises
+    ------
+    ValueError
+        If the sentence has less than 20 characters or no full stop at its end.
+
+    Examples
+    --------
+    >>> from convlib.notebook import explore, figure
+    >>> def draw(height):
+    ...     fig, axes = figure(2, 1)
+    ...     bar = axes.bar([0], [height])
+    ...     return fig
+    >>> explore(draw, "A bar as high as the slider says.", height=[1, 2, 3])
     """
     require_sentence(sentence)
     box = explorer(draw, choices, start)

@@ -125,6 +125,15 @@ def test_every_public_function_and_class_has_its_entry_in_the_reference(pages):
         public = getattr(module, "__all__", ())
         expected = {f"convlib.{name}.{one}" for one in public if callable(getattr(module, one))}
         assert expected <= entries, expected - entries
+    constants = {"notebook.style.BLUE", "datasets.digits.TRAIN", "datasets.fashion_mnist.CLASSES"}
+    assert {f"convlib.{name}" for name in constants} <= entries
+
+
+def test_every_page_of_the_reference_leads_to_chapters_and_has_examples(pages):
+    for name, page in pages.items():
+        if name.startswith("api/") and name != "api/index.html":
+            assert any(link.startswith("../chapters/") for link in page.links), name
+            assert "&gt;&gt;&gt;" in page.path.read_text(encoding="utf-8"), name
 
 
 def test_links_lead_to_pages_and_headings_that_are_there(pages, site):

@@ -3,6 +3,9 @@
 What each operation computes is said once, in `convlib.kernels.reference`; what these files say is
 how. Arguments that are arrays lie on the device. Importing this package does not touch the driver:
 kernels are compiled, and the device is taken, when the first one is launched.
+
+A step of training is recorded as a CUDA graph, and replayed: see `_device.DeviceScratch.repeat`.
+So an operation must launch the same whenever it gets the same arrays and numbers.
 """
 
 from convlib.kernels._cache import stamped_cache

@@ -1,18 +1,22 @@
 """Arrays on the device, work memory there, and launches: all that knows the objects of numba.cuda.
 
-A port to another package would change this file and `_vec`.
+A port to another package would change this file and `_vec`. Graphs come from cuda.core, on which
+numba.cuda is built.
 """
 
 import math
+import operator
+import os
+import threading
+import warnings
+from contextlib import contextmanager, suppress
 from numbers import Number
 
 import numpy as np
-from numba import cuda
+from numba import config, cuda
 
+from convlib.kernels import memory
 from convlib.kernels._cache import stamped_cache
-from convlib.kernels.memory import is_device_array
-from convlib.kernels.memory import to_host as to_host
-from convlib.kernels.memory import write as write
 from convlib.kernels.scratch import Memory, Scratch
 
 IS_DEVICE = True
@@ -27,6 +31,81 @@ MOST_INDICES = 2**31
 """Elements that an array may have: indices within kernels are 32-bit numbers."""
 
 
+# Recording
+
+
+class NotRecorded(Exception):
+    """The driver could not record launches."""
+
+
+@contextmanager
+def _driver_errors(*others):
+    """Let what the driver raises, and other errors if wanted, be `NotRecorded`."""
+    from cuda.core._utils.cuda_utils import CUDAError
+
+    try:
+        yield
+    except (CUDAError, *others) as error:
+        raise NotRecorded(f"{type(error).__name__}: {error}") from error
+
+
+class Graph:
+    """A CUDA graph: launches that the driver takes down, and from then on runs as one.
+
+    They are captured from a stream of their own. The graph keeps the kernels and their arguments:
+    what these refer to must stay where it is as long as the graph may be replayed.
+    """
+
+    def __init__(self):
+        from cuda.core import Device, Stream
+
+        self._kept = []
+        with _driver_errors(RuntimeError):
+            self._default = Stream.from_handle(0)
+            device = Device()
+            device.set_current()
+            self._builder = device.create_graph_builder()
+            self._builder.begin_building()
+
+    def launch(self, kernel, blocks, threads, arguments) -> None:
+        """Take a launch down."""
+        with _driver_errors():
+            kernel[blocks, threads, self._builder.stream](*arguments)
+        self._kept.append((kernel, arguments))
+
+    def finish(self) -> None:
+        """Make of what was taken down something that can be replayed."""
+        with _driver_errors(RuntimeError):
+            self._graph = self._builder.end_building().complete()
+
+    def close(self) -> None:
+        """End the recording, whatever became of it."""
+        # To end one that went wrong is an error again, of which nobody can make use.
+        with suppress(NotRecorded), _driver_errors(RuntimeError):
+            self._builder.close()
+
+    def replay(self) -> None:
+        """Run all launches, after whatever was launched before."""
+        self._graph.launch(self._default)
+
+
+class _Thread(threading.local):
+    recorder = None
+
+
+_thread = _Thread()
+"""Of each thread of the host, what takes its launches down instead of having them run, if any."""
+
+
+def _refuse_while_recording(action: str) -> None:
+    # It would be done once, now, and not again when the launches are replayed.
+    if _thread.recorder is not None:
+        raise RuntimeError(f"a step of training that is being recorded cannot {action}")
+
+
+# Memory
+
+
 def empty(shape: tuple[int, ...], dtype) -> object:
     """Return an uninitialised array on the device.
 
@@ -35,6 +114,7 @@ def empty(shape: tuple[int, ...], dtype) -> object:
     MemoryError
         If the device has no room for it.
     """
+    _refuse_while_recording("allocate memory")
     try:
         return cuda.device_array(shape, dtype)
     except Exception as error:
@@ -57,14 +137,26 @@ def to_device(array: np.ndarray) -> object:
 from_host = to_device
 
 
+def to_host(array: object) -> np.ndarray:
+    """Wait for the device, and return a copy of an array there; one of the host as it is."""
+    _refuse_while_recording("copy to the host")
+    return memory.to_host(array)
+
+
+def write(target: object, values: np.ndarray) -> None:
+    """Copy values of the host into an array on the device, of the same shape."""
+    _refuse_while_recording("copy from the host")
+    memory.write(target, values)
+
+
 def copy(source: object, target: object) -> None:
-    """Copy an array on the device into another one of its shape."""
-    target.copy_to_device(source)
+    """Copy an array on the device into another one of its shape, by a launch like any other."""
+    launch_over(_copy, target.size, source.reshape(-1), target.reshape(-1))
 
 
 def holds(array: object) -> bool:
     """Whether an array lies on a device."""
-    return is_device_array(array)
+    return memory.is_device_array(array)
 
 
 def _explain_lack_of_memory(error, nbytes):
@@ -76,14 +168,22 @@ def _explain_lack_of_memory(error, nbytes):
         ) from error
 
 
+# Launches
+
+
 def launch(kernel, blocks, threads, *arguments) -> None:
     """Run a kernel on so many blocks of so many threads; neither is waited for.
 
-    Python's integers reach it as 32-bit numbers: they count elements, of which no array has more.
+    All kernels are launched here, so that a step of training can be recorded. Python's integers
+    reach them as 32-bit numbers: they count elements, of which no array has more.
     """
     if 0 in (blocks if isinstance(blocks, tuple) else (blocks,)):
         return
-    kernel[blocks, threads](*map(_argument, arguments))
+    arguments = tuple(map(_argument, arguments))
+    if _thread.recorder is None:
+        kernel[blocks, threads](*arguments)
+    else:
+        _thread.recorder.launch(kernel, blocks, threads, arguments)
 
 
 def _argument(value):
@@ -154,6 +254,15 @@ with stamped_cache():
             if not math.isfinite(values[i]):
                 refusal[0] = 1  # whoever writes, writes the same
 
+    @cuda.jit(cache=True)
+    def _copy(source, target):
+        for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+            target[i] = source[i]
+
+    @cuda.jit(cache=True)
+    def _put(target, value):
+        target[0] = value
+
 
 class DeviceMemory(Memory):
     """Bytes on the device."""
@@ -175,10 +284,19 @@ class DeviceScratch(Scratch):
     mean to wait. So kernels look, and leave the mark; kernels that take steps do nothing where they
     find it. With ``postpones_sums``, as in training, it stays until `forget_refusal`, and nobody
     waits; without, each call begins without it and looks at it in the end.
+
+    A step of training is several dozen launches, which cost the host more time than small networks
+    cost the GPU. So it is recorded, and replayed as one: see `repeat`.
     """
 
     memory_kind = DeviceMemory
+    recorder = None if config.ENABLE_CUDASIM else Graph
+    """What records; None, so that all launches are plain, if nothing can."""
     _refusal = None
+
+    def __init__(self, postpones_sums: bool = False):
+        super().__init__(postpones_sums)
+        self._changing, self._recordings = {}, {}
 
     @property
     def refusal(self) -> object:
@@ -203,6 +321,64 @@ class DeviceScratch(Scratch):
         """Leave the mark if a loss is not finite; whether it is, nobody waits to see."""
         self.refuse_unless_finite(losses)
         return True
+
+    def changing(self, name, value, dtype) -> object:
+        """Return an array of one number on the device, which holds this value from now on.
+
+        Kernels that read it there (`_vec.number`) find another value when they are replayed.
+        """
+        number = np.dtype(dtype).type(value)
+        array, held = self._changing.get(name) or (empty((1,), dtype), None)
+        if held != number.tobytes():  # so NaN is itself
+            _refuse_while_recording(f"change {name}")
+            launch(_put, 1, 1, array, number)
+            self._changing[name] = array, number.tobytes()
+        return array
+
+    def repeat(self, key, settings, compute) -> bool:
+        """Do what ``compute`` does: plainly at first, then recorded, and from then on replayed.
+
+        At first kernels are compiled and memory is allocated. Memory that a recording refers to
+        stays, with the recording, even where the work memory has grown since. Of each ``key`` there
+        is one recording. It is dropped when a setting is another object than it was, and so is
+        everything when this scratch goes.
+
+        The environment variable ``CONVLIB_CUDA_GRAPHS=0`` keeps to plain launches. So does the
+        process, after a warning, once the driver could not record.
+        """
+        if self.recorder is None or os.environ.get("CONVLIB_CUDA_GRAPHS") == "0":
+            return compute()
+        settings = settings()
+        before, recording = self._recordings.get(key, ([None], None))
+        if len(before) != len(settings) or not all(map(operator.is_, before, settings)):
+            self._recordings[key] = settings, None
+            return compute()
+        if recording is None:
+            try:
+                recording = self._recorded(compute)
+            except NotRecorded as error:
+                DeviceScratch.recorder = None
+                warnings.warn(
+                    f"the GPU's driver did not record a step of training as a CUDA graph "
+                    f"({error}); convlib goes on with plain launches, which compute the same",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                return compute()
+            self._recordings[key] = settings, recording
+        recording.replay()
+        return True
+
+    def _recorded(self, compute):
+        recording = self.recorder()
+        _thread.recorder = recording
+        try:
+            compute()
+            recording.finish()
+        finally:
+            _thread.recorder = None
+            recording.close()
+        return recording
 
 
 Scratch = DeviceScratch

@@ -35,6 +35,7 @@ from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda._device import is_aligned, launch, launch_over
+from convlib.kernels.cuda._vec import inlined
 from convlib.kernels.cuda.correlation import (
     CLIPPED,
     PIXELS,
@@ -272,7 +273,7 @@ class Winners(NamedTuple):
     has_bias: int
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def patch_of(winner, sample, row, column, geometry):
     """Return the row and column in x where a winner's patch begins, and their place."""
     row = (2 * row + winner // 2) * geometry.row_step + geometry.first_row
@@ -281,7 +282,7 @@ def patch_of(winner, sample, row, column, geometry):
     return row, column, start
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def add_patch(sums, gradient, x, row, column, start, kernel_width, depth, is_padded, geometry):
     """Add a multiple of a patch, of so many channels for each kernel element, in registers."""
     for k in range(sums.size):

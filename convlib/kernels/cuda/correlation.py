@@ -41,7 +41,7 @@ from numba import cuda, int32, uint32
 from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda import _device
 from convlib.kernels.cuda._device import launch
-from convlib.kernels.cuda._vec import load4, multiply_add, store4
+from convlib.kernels.cuda._vec import inlined, load4, multiply_add, store4
 from convlib.kernels.cuda.sums import finish_parts
 from convlib.kernels.cuda.tiles import LARGE, QUAD, STEP, best_split, best_tile
 
@@ -82,7 +82,7 @@ class Geometry(NamedTuple):
     stores_quads: int
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def place_of(item, row_length, image_length):
     """Return the sample, row and column of an item where a row and an image have so many."""
     # Unsigned, because Numba would otherwise divide numbers of 64 bits, and round down.
@@ -93,6 +93,7 @@ def place_of(item, row_length, image_length):
     return int32(sample), int32(row), int32(item - row * row_length)
 
 
+# By Numba: LLVM would do it too late to see the constant `at`, and put the numbers into memory.
 @cuda.jit(device=True, inline="always")
 def fetch_patch(numbers, at, x, taps, k, start, row, column, geometry, by_quads):
     """Fetch what a pixel sees under four taps; zeros outside of the image."""
@@ -118,7 +119,7 @@ def fetch_patch(numbers, at, x, taps, k, start, row, column, geometry, by_quads)
             numbers[at + lane] = number
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def fetch_weights(numbers, w, taps, k, start, filters, geometry, by_quads, is_transposed):
     """Fetch weights of four taps and one filter if transposed, else of one tap and four filters.
 
@@ -142,7 +143,7 @@ def fetch_weights(numbers, w, taps, k, start, filters, geometry, by_quads, is_tr
             numbers[lane] = number
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def add_products(
     sums, from_left, from_right, next_left, next_right, left, right,
     x, taps, w, item, sample, row, column, part, group, first_filter, geometry,
@@ -213,7 +214,7 @@ def add_products(
         cuda.syncthreads()
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def finish(sums, biases, b, first_filter, group, width, geometry):
     """Add the bias, of this thread's columns, and cut off below zero, if these are wanted."""
     rows, columns = sums.shape
@@ -233,20 +234,20 @@ def finish(sums, biases, b, first_filter, group, width, geometry):
                 sums[i, j] = zero if sums[i, j] <= zero else sums[i, j]
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def row_of(i, width, rows, columns):
     """Return which row of a block's tile is row i of this thread."""
     return int32(uint32(cuda.threadIdx.x) // uint32(width // columns) * rows + i)
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def column_of(j, width, columns):
     """Return which column of a block's tile is column j of this thread."""
     across = uint32(width // columns)
     return int32(uint32(cuda.threadIdx.x) % across * QUAD + j // QUAD * (across * QUAD) + j % QUAD)
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def store_row(sums, i, y, place, first_filter, width, geometry):
     """Store row i of this thread's sums, from ``place`` on for the tile's first filter."""
     columns = sums.shape[1]
@@ -262,13 +263,13 @@ def store_row(sums, i, y, place, first_filter, width, geometry):
                     y[uint32(place + column + lane)] = sums[i, at + lane]
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def is_better(value, best):
     """Whether a value wins over the best one before it, as a maximum that keeps NaN has it."""
     return value > best or (math.isnan(value) and not math.isnan(best))
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def compete(sums, first, j):
     """Leave the maximum of four rows from ``first`` on in the first of them; return its code.
 

@@ -22,7 +22,7 @@ import numpy as np
 from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
-from convlib.kernels.cuda._vec import load4, store4
+from convlib.kernels.cuda._vec import inlined, load4, store4
 from convlib.kernels.cuda.correlation import (
     PIXELS,
     Geometry,
@@ -42,7 +42,7 @@ FILTERS = 64  # for which weights lie in shared memory
 THREADS = 128
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def load_weights(weights, w, first_filter, group, geometry):
     """Copy the weights of some filters to shared memory, with zeros behind the last one."""
     for place in range(cuda.threadIdx.x, weights.size, cuda.blockDim.x):
@@ -54,7 +54,7 @@ def load_weights(weights, w, first_filter, group, geometry):
         weights[uint32(place)] = weight
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def load_patches(patches, starts, rows, columns, first, x, taps, group, geometry, is_pooled):
     """Load what this thread's pixels, from ``first`` on, see under all taps; zeros outside."""
     terms, pixels = patches.shape
@@ -82,7 +82,7 @@ def load_patches(patches, starts, rows, columns, first, x, taps, group, geometry
             patches[k, p] = number
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def add_filters(sums, patches, weights, n):
     """Set the sums of all pixels for four filters from n on."""
     terms, pixels = patches.shape
@@ -98,7 +98,7 @@ def add_filters(sums, patches, weights, n):
             sums[p, 3] += patches[k, p] * fourth
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def finish_filters(sums, b, n, group, geometry):
     """Add the bias of four filters, and cut off below zero, if these are wanted."""
     pixels = sums.shape[0]
@@ -113,7 +113,7 @@ def finish_filters(sums, b, n, group, geometry):
             sums[p, lane] = zero if geometry.is_rectified and value <= zero else value
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def store_filters(sums, p, y, place, filters, geometry):
     """Store one pixel's sums for four filters, of which so many exist."""
     if geometry.stores_quads:

@@ -5,7 +5,8 @@ the second changes nothing (see `_device.DeviceScratch`), so that nobody needs t
 
 Each update is a device function from the old numbers to the new ones, and a kernel that walks over
 the parameters. What changes from step to step, the learning rate and Adam's step, may be a number
-or an array of one on the device (`_device.one_number`), so that a captured step can be replayed.
+or an array of one on the device, as in training, where a step is recorded and replayed with other
+values (see `_device.DeviceScratch.repeat`).
 """
 
 import math

@@ -27,7 +27,7 @@ from numba import cuda, int32, uint32
 
 from convlib.kernels._cache import stamped_cache
 from convlib.kernels.cuda._device import is_aligned
-from convlib.kernels.cuda._vec import load4, multiply_add
+from convlib.kernels.cuda._vec import inlined, load4, multiply_add
 from convlib.kernels.cuda.correlation import (
     OUTSIDE,
     fetch_patch,
@@ -70,7 +70,7 @@ class Geometry(NamedTuple):
     stores_quads: int
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def advance(sample, row, column, geometry):
     """Return the sample, row and column of a thread's next item, without division."""
     column += geometry.next_column
@@ -101,7 +101,7 @@ def strides_of(items, rows, columns):
     }
 
 
-@cuda.jit(device=True, inline="always")
+@inlined
 def fetch_filters(numbers, dy, place, filters, by_quads):
     """Fetch four neighbouring gradients, of which so many belong to filters; others are zeros."""
     if by_quads:

@@ -44,6 +44,8 @@ class Explorer(anywidget.AnyWidget):
     The weights are those that the model has when the explorer is made: make another after training.
     Where no kernel runs, a still picture of the first image of the gallery is shown.
 
+    See chapter 14, "Touch it: draw your own".
+
     Parameters
     ----------
     model : Sequential
@@ -149,12 +151,34 @@ def show_explorer(
 ) -> None:
     """Show an `Explorer`; without a running kernel, a picture of the gallery's first image.
 
+    See chapter 14, "Touch it: draw your own".
+
     Parameters
     ----------
-    model, gallery, labels
+    model : Sequential
         As for `Explorer`.
     sentence : str
         What to see in the still picture.
+    gallery : array (n, height, width) or (n, height, width, channels), optional
+        As for `Explorer`.
+    labels : sequence of n, optional
+        As for `Explorer`.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no `Sequential`, or has a layer that cannot be shown.
+    ValueError
+        If the sentence is empty, the model is not built or does not take images, or the gallery
+        does not fit.
+
+    Examples
+    --------
+    >>> from convlib import layers, models
+    >>> from convlib.notebook import show_explorer
+    >>> model = models.Sequential([layers.Input((28, 28, 1))])
+    >>> model.add(layers.Conv2D(4, 3, activation="relu"))
+    >>> show_explorer(model, "A drawn zero, and what four untrained filters make of it.")
     """
     require_sentence(sentence)
     explorer = Explorer(model, gallery, labels)
