@@ -108,9 +108,12 @@ def test_everything_has_its_page(pages):
     expected |= {
         f"chapters/{name}.html" for name in ("notation", "glossary", "coverage", "teaching")
     }
-    expected |= {f"{name}.html" for name in ("index", "search", "api/index", "benchmarks/index")}
+    expected |= {
+        f"{name}.html" for name in ("index", "draw", "search", "api/index", "benchmarks/index")
+    }
     assert expected <= set(pages)
     links = pages["index.html"].links
+    assert "draw.html" in links
     listed = [link for link in dict.fromkeys(links) if link.startswith("chapters/")]
     order = [f"chapters/{name}.html" for name in CHAPTERS]
     assert [link for link in listed if link in order] == order
