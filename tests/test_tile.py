@@ -1,5 +1,7 @@
 """The vector operations that the CPU kernels are written in, one by one, against NumPy."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from typing import NamedTuple
@@ -8,7 +10,6 @@ import numba
 import numpy as np
 import pytest
 
-from convlib.kernels import get_backend
 from convlib.kernels.cpu import tile
 from convlib.kernels.cpu.tile import (
     ROWS,
@@ -349,11 +350,18 @@ def test_a_tile_covers_the_channels_and_no_vector_more_than_it_must():
         assert tile.columns_for(2 * lanes + 1, dtype) == (4 if tile.HAS_32_REGISTERS else 2)
 
 
-def test_tbb_shares_the_work_where_it_is_installed():
+@pytest.mark.parametrize(
+    "first_parallel_call",
+    [
+        "import numpy as np\nfrom convlib import functional as F\nF.relu(np.ones(9))",
+        "from convlib.datasets import strokes\nstrokes.draw([7], seed=0)",
+    ],
+)
+def test_tbb_shares_the_work_where_it_is_installed(first_parallel_call):
     try:
         metadata.version("tbb")
     except metadata.PackageNotFoundError:
         pytest.skip("tbb is not installed")
-    x = np.ones(9, np.float32)
-    get_backend("cpu").relu_forward(x, x, np.inf, 0.0, 0.0)
-    assert numba.threading_layer() == "tbb"
+    program = f"{first_parallel_call}\nimport numba\nprint(numba.threading_layer())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "tbb\n", done.stderr

@@ -11,6 +11,9 @@ from numba import njit, prange
 
 from convlib.datasets._skeletons import CORNER, LIFT, pack
 from convlib.kernels._cache import stamped_cache
+from convlib.kernels._threads import load_tbb
+
+load_tbb()
 
 SIZE = 28  # pixels in each direction
 CHUNKS = 64  # parts of the work that may run in parallel

@@ -7,7 +7,7 @@ everything else in plain loops over contiguous memory.
 
 from convlib.kernels import memory as memory
 from convlib.kernels._cache import stamped_cache
-from convlib.kernels.cpu._threads import load_tbb
+from convlib.kernels._threads import load_tbb
 
 load_tbb()
 
