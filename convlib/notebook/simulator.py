@@ -16,6 +16,7 @@ puts it in place of Numba's own engine.
 """
 
 import sys
+import threading
 from array import array as packed
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -195,19 +196,41 @@ def recording(accesses: bool = True):
 
 
 class Thread(greenlet):
-    """One thread of a block."""
+    """A thread of a block; once it is through, it can be one of another block.
 
-    def __init__(self, place, block, number, run, block_number=0):
-        super().__init__(run)
+    Python maps memory for each new coroutine, which takes longer than many a kernel.
+    """
+
+    def __init__(self):
+        super().__init__(self._work)
+        self.gr_context = copy_context()  # in which NumPy keeps what it is to warn of
+
+    def begin(self, place, block, number, block_number, work) -> None:
+        """Take a place in a block; ``work`` is done from the next switch on."""
         self.threadIdx, self.blockIdx = kernelapi.Dim3(*place), kernelapi.Dim3(*block)
         self.thread_id, self.block = number, block_number
         self.phase, self.steps = 0, {}
-        self.gr_context = copy_context()  # in which NumPy keeps what it is to warn of
+        self.work = work
+
+    def _work(self):
+        while True:
+            self.work()
+            self.work = None  # and with it the kernel's arguments
+            self.parent.switch()
 
     def syncthreads(self) -> None:
         """Wait until all threads of the block have come here."""
         self.phase += 1
         self.parent.switch(WAITS)
+
+
+class _Threads(threading.local):
+    def __init__(self):
+        self.all = []
+
+
+_threads = _Threads()
+"""Of each thread of the host, the threads that its blocks are made of."""
 
 
 def _places(size):
@@ -216,18 +239,23 @@ def _places(size):
 
 
 def _run_block(function, block, block_size, arguments, block_number):
-    waiting = [
-        Thread(place, block, number, lambda: function(*arguments), block_number)
-        for number, place in enumerate(_places(block_size))
-    ]
-    while waiting:
-        arrived = [thread for thread in waiting if thread.switch() is WAITS]
-        if arrived and len(arrived) < len(waiting):
-            raise RuntimeError(
-                f"{len(waiting) - len(arrived)} threads of block {block} have left a kernel while "
-                f"{len(arrived)} wait at a barrier"
-            )
-        waiting = arrived[::-1]
+    places, threads = _places(block_size), _threads.all
+    threads.extend(Thread() for _ in range(len(places) - len(threads)))
+    waiting = threads[: len(places)]
+    for number, (thread, place) in enumerate(zip(waiting, places, strict=True)):
+        thread.begin(place, block, number, block_number, lambda: function(*arguments))
+    try:
+        while waiting:
+            arrived = [thread for thread in waiting if thread.switch() is WAITS]
+            if arrived and len(arrived) < len(waiting):
+                raise RuntimeError(
+                    f"{len(waiting) - len(arrived)} threads of block {block} have left a kernel "
+                    f"while {len(arrived)} wait at a barrier"
+                )
+            waiting = arrived[::-1]
+    except BaseException:
+        threads.clear()  # some are in the middle of it
+        raise
 
 
 def _inside(array, name):
