@@ -61,7 +61,7 @@ body:is([data-theme="dark"], [data-jp-theme-light="false"]) .convlib-explorer {
   font-variant-numeric: tabular-nums; line-height: 1.3;
 }
 .convlib-explorer .probabilities li > :first-child { text-align: right; }
-.convlib-explorer .probabilities li > :last-child { text-align: right; color: var(--quiet); }
+.convlib-explorer .probabilities li > :last-child { text-align: right; white-space: nowrap; color: var(--quiet); }
 .convlib-explorer .bar { height: 12px; background: var(--raised); }
 .convlib-explorer .bar span { display: block; height: 100%; background: var(--quiet); }
 .convlib-explorer .best { font-weight: 600; }
