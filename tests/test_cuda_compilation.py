@@ -192,8 +192,16 @@ def test_what_training_launches_besides(dtype, launches):
 def test_recorded_launches_go_to_the_stream_of_the_recording():
     assert _device.DeviceScratch.recorder is _device.Graph
     stream = Stream.from_handle(7)
-    assert _device._put[200, 1, stream].stream is stream
-    assert int(_device._put[200, 1].stream.handle) == int(Stream.from_handle(0).handle) == 0
+    assert _device._configured(_device._put, 200, 1, stream).stream is stream
+    plain = _device._configured(_device._put, 200, 1)
+    assert int(plain.stream.handle) == int(Stream.from_handle(0).handle) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_nobody_is_warned_of_small_grids():
+    with pytest.raises(Warning, match="Grid size 3 will"):
+        _device._put[3, 1]
+    _device._configured(_device._put, 3, 1)
 
 
 def assert_single_precision(launches):

@@ -70,7 +70,7 @@ class Graph:
     def launch(self, kernel, blocks, threads, arguments) -> None:
         """Take a launch down."""
         with _driver_errors():
-            kernel[blocks, threads, self._builder.stream](*arguments)
+            _configured(kernel, blocks, threads, self._builder.stream)(*arguments)
         self._kept.append((kernel, arguments))
 
     def finish(self) -> None:
@@ -181,9 +181,21 @@ def launch(kernel, blocks, threads, *arguments) -> None:
         return
     arguments = tuple(map(_argument, arguments))
     if _thread.recorder is None:
-        kernel[blocks, threads](*arguments)
+        _configured(kernel, blocks, threads)(*arguments)
     else:
         _thread.recorder.launch(kernel, blocks, threads, arguments)
+
+
+def _configured(kernel, *configuration):
+    """Return what launches a kernel on so many blocks of so many threads, in a stream if given.
+
+    Small problems have small grids, of which numba-cuda would warn, as if a caller could help it.
+    """
+    before, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, False
+    try:
+        return kernel[configuration]
+    finally:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 def _argument(value):
