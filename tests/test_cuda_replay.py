@@ -6,7 +6,6 @@ tried on a stand-in for cuda.core, whose functions are compared with the real on
 """
 
 import gc
-import importlib.util
 import inspect
 import sys
 import threading
@@ -596,9 +595,7 @@ def test_what_the_driver_refuses_is_done_plainly(where, error, driver):
 
 
 def test_cuda_core_has_what_is_called_here():
-    if importlib.util.find_spec("cuda.core") is None:
-        pytest.skip("needs the extra 'cuda'")
-    from cuda import core
+    core = pytest.importorskip("cuda.core", reason="needs the extra 'cuda'")
     from cuda.core._utils.cuda_utils import CUDAError as real_error
     from cuda.core.graph import Graph, GraphBuilder
 
