@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convlib.datasets import DatasetError, digits
+from convlib.datasets._common import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,7 +26,7 @@ def data():
 
 def test_the_file_is_the_one_that_its_datasheet_describes():
     sheet = (ROOT / "data" / "digits.md").read_text(encoding="utf-8")
-    content = gzip.decompress(digits._locate().read_bytes())
+    content = gzip.decompress(embedded(digits._FILE).read_bytes())
     (published,) = re.findall(r"\b[0-9a-f]{64}\b", sheet)
     assert hashlib.sha256(content).hexdigest() == published
     for fact in ("10.24432/C50P49", "CC BY 4.0", "Alpaydin", "Kaynak", "make_digits.py"):

@@ -17,12 +17,10 @@ from string import Template
 from urllib.parse import quote
 
 import nbformat
-import numpy as np
 
 from benchmarks.readme import paragraph
 from convlib import notebook
-from convlib.datasets import strokes
-from convlib.notebook.explorer import describe, script
+from convlib.notebook.explorer import script
 from convlib.notebook.markdown import outline, page_anchors
 
 HERE = Path(__file__).resolve().parent
@@ -241,13 +239,12 @@ def drawing_page() -> str:
 
 def explorer() -> str:
     """Return the explorer with its network as a piece of a page that asks for no other file."""
-    gallery = strokes.draw(range(10), seed=1).astype(np.float32) / 255
-    description, numbers = describe(notebook.trained_network(), gallery)
+    shown = notebook.Explorer(notebook.trained_network())
     return filled(
         "explorer",
         # As it stands it could end the element that it is in.
-        description=json.dumps(description).replace("<", r"\u003c"),
-        numbers=b64encode(numbers.astype("<f4").tobytes()).decode("ascii"),
+        description=json.dumps(shown.description).replace("<", r"\u003c"),
+        numbers=b64encode(shown.numbers).decode("ascii"),
         script=script(),
     )
 

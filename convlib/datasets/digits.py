@@ -5,8 +5,6 @@ Learning Repository, DOI 10.24432/C50P49, CC BY 4.0), 8×8 pixels with 17 levels
 ``data/digits.md``.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from convlib.datasets._common import Arrays, embedded
@@ -81,12 +79,8 @@ def load_original() -> tuple[np.ndarray, np.ndarray]:
     >>> images[0, 3].tolist()  # a row through the middle of a zero
     [0, 4, 12, 0, 0, 8, 8, 0]
     """
-    table = np.loadtxt(_locate(), delimiter=",", dtype=np.uint8)
+    table = np.loadtxt(embedded(_FILE), delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, _SIZE, _SIZE), table[:, -1].copy()
-
-
-def _locate() -> Path:
-    return embedded(_FILE)
 
 
 def _enlarge(small: np.ndarray) -> np.ndarray:
